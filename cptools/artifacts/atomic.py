@@ -1,0 +1,106 @@
+"""Output files that appear whole or not at all."""
+
+import io
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cptools.artifacts.errors import ArtifactError
+
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open `path` for writing bytes; it is replaced when the block ends well, else left alone.
+
+    The bytes go to a temporary file in the same folder, which is synced, renamed over the target,
+    and removed whatever happens, Ctrl-C included. The mode of an existing file is kept, and a
+    symbolic link stays a link. `-` is standard output; it, pipes and devices are written directly.
+
+    Raises:
+        ArtifactError: if standard output is closed.
+        OSError: as `open` and `write` do.
+    """
+    if str(path) in _STDOUT:
+        with _stdout() as stream:
+            yield stream
+        return
+    old = _status(path)
+    if _is_direct(path, old):
+        with Path(path).open("wb") as stream:
+            yield stream
+        return
+    target = Path(os.path.realpath(path))
+    # The name does not depend on the target's, which may be as long as names can be.
+    temporary = target.with_name(f".cptools-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            if old is not None:
+                os.fchmod(stream.fileno(), stat.S_IMODE(old.st_mode))
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+@contextmanager
+def _stdout() -> Iterator[BinaryIO]:
+    if sys.stdout is None:
+        raise ArtifactError("standard output is closed; use -o FILE or a pipe")
+    sys.stdout.flush()
+    stream: Any = sys.stdout.buffer
+    if not isinstance(stream, io.RawIOBase):
+        yield stream
+        stream.flush()
+        return
+    # PYTHONUNBUFFERED: this is the raw file, whose `write` may write only a part.
+    with open(stream.fileno(), "wb", closefd=False) as buffered:
+        yield buffered
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Make sure, before long work, that `atomic_write(path)` can be expected to succeed.
+
+    Raises:
+        ArtifactError: for a missing or read-only folder, a read-only file, or a folder as target.
+    """
+    if str(path) in _STDOUT:
+        return
+    try:
+        old = _status(path)
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path}: {error.strerror}; give another file") from None
+    if old is not None and stat.S_ISDIR(old.st_mode):
+        raise ArtifactError(f"cannot write {path}: it is a folder; name a file in it")
+    if old is not None and not os.access(path, os.W_OK):
+        raise ArtifactError(f"cannot write {path}: it is read-only; give another file")
+    if _is_direct(path, old):
+        return
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise ArtifactError(f"cannot write {path}: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ArtifactError(f"cannot write {path}: folder {folder} is read-only; give another")
+
+
+def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
+    try:
+        return Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_direct(path: str | os.PathLike[str], old: os.stat_result | None) -> bool:
+    """Whether the path is a pipe, a device or an open descriptor rather than a file's name."""
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        return True
+    return os.fspath(path).startswith(("/dev/fd/", "/proc/self/fd/", "/dev/stderr"))

@@ -1,0 +1,173 @@
+"""From an artifact to its header and back; a header is checked before the payload is read."""
+
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.fields import Fields
+from cptools.artifacts.frame import Array, Spec
+from cptools.artifacts.provenance import (
+    history_from_json,
+    history_to_json,
+    source_from_json,
+    source_to_json,
+)
+from cptools.artifacts.schema import FORMAT, KINDS, Artifact, Checkpoint, Dataset, Delta, Encoder
+
+_KEYS = {  # of the header, besides format, kind and history
+    "dataset": ("name", "classes", "mean", "std", "source"),
+    "delta": ("mode", "epsilon", "algorithm", "dataset"),
+    "encoder": (
+        *("architecture", "width", "feature_dim", "algorithm", "input_size"),
+        *("mean", "std", "source"),
+    ),
+    "checkpoint": ("command",),
+}
+_FLOATS = ("float32", "float16")
+
+
+def encode(artifact: Artifact) -> dict[str, Any]:
+    """The header of an artifact as a JSON object."""
+    header = {key: getattr(artifact, key) for key in _KEYS[artifact.kind]}
+    for key in ("mean", "std"):
+        if key in header:
+            header[key] = [float(v) for v in header[key]]
+    if "classes" in header:
+        header["classes"] = list(header["classes"])
+    if "source" in header:
+        header["source"] = source_to_json(header["source"])
+    history = history_to_json(artifact.history)
+    return {"format": FORMAT, "kind": artifact.kind, **header, "history": history}
+
+
+def decode(header: object, specs: Mapping[str, Spec]) -> dict[str, Any]:
+    """Check a header against the tensors that come with it.
+
+    Returns:
+        What `build` needs besides the tensors: the kind, and the fields of its dataclass.
+
+    Raises:
+        ArtifactError: if it is not a header of this format, or the two do not fit.
+    """
+    if not isinstance(header, dict) or not {"format", "kind"} <= header.keys():
+        raise ArtifactError("damaged header: no format and kind; make the file again")
+    version, kind = header["format"], header["kind"]
+    if type(version) is not int or version != FORMAT:
+        found = str(version)[:20]
+        raise ArtifactError(f"format {found} is not known here ({FORMAT} is); update cptools")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ArtifactError(f"kind {str(kind)[:40]!r} is not known here; update cptools")
+    fields = Fields(header, "header", ("format", "kind", *_KEYS[kind], "history"))
+    try:
+        history = history_from_json(fields.items("history"))
+    except RecursionError:
+        raise ArtifactError("damaged header: history too deep; make the file again") from None
+    return {"kind": kind, **_DECODERS[kind](fields, specs), "history": history}
+
+
+def build(decoded: Mapping[str, Any], arrays: dict[str, Array]) -> Artifact:
+    """Put together what `decode` returned and the tensors; the contents are not checked here."""
+    values = dict(decoded)
+    kind = values.pop("kind")
+    if kind == "encoder":
+        return Encoder(tensors=arrays, **values)
+    if kind == "checkpoint":
+        return Checkpoint(tensors=arrays, **values)
+    if kind == "delta":
+        return Delta(delta=arrays["delta"], **values)
+    named = {name.replace(".", "_"): array for name, array in arrays.items()}
+    return Dataset(**{"train_index": None, **values, **named})
+
+
+def _dataset(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:
+    n, _, h, w = _tensor(specs, "train.images", ("uint8",), (None, 3, None, None))
+    m, *_ = _tensor(specs, "test.images", ("uint8",), (None, 3, h, w))
+    if 0 in (n, h, w):
+        raise ArtifactError("the dataset has no training images; give one that has")
+    known = {"train.images", "train.labels", "test.images", "test.labels"}
+    _tensor(specs, "train.labels", ("int64",), (n,))
+    _tensor(specs, "test.labels", ("int64",), (m,))
+    if "train.index" in specs:
+        _tensor(specs, "train.index", ("int64",), (n,))
+        known.add("train.index")
+    _refuse(specs.keys() - known)
+    return {
+        "name": fields.text("name"),
+        "classes": fields.texts("classes"),
+        "mean": fields.channels("mean", positive=False),
+        "std": fields.channels("std", positive=True),
+        "source": source_from_json(fields.raw("source")),
+    }
+
+
+def _delta(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:
+    if 0 in _tensor(specs, "delta", _FLOATS, (None, 3, None, None)):
+        raise ArtifactError("the delta is empty; make the file again")
+    _refuse(specs.keys() - {"delta"})
+    epsilon = fields.text("epsilon", r"[0-9]{1,20}(/0*[1-9][0-9]{0,20})?")
+    if Fraction(epsilon) > 1:
+        fields.fail("epsilon", "is more than 1")
+    return {
+        "mode": fields.text("mode", "class|sample"),
+        "epsilon": epsilon,
+        "algorithm": fields.text("algorithm"),
+        "dataset": fields.digest("dataset"),
+    }
+
+
+def _encoder(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:
+    weights = {name for name in specs if name.startswith(("backbone.", "head."))}
+    curves = {name for name in specs if name.startswith("curve.")}
+    _refuse(specs.keys() - weights - curves)
+    for name in weights:
+        _tensor(specs, name, (*_FLOATS, "int64"), specs[name].shape)
+    for name in curves:
+        _tensor(specs, name, ("float32",), (None,))
+    if not any(name.startswith("backbone.") for name in weights):
+        raise ArtifactError("the encoder has no backbone; make the file again")
+    return {
+        "architecture": fields.text("architecture"),
+        "width": fields.integer("width"),
+        "feature_dim": fields.integer("feature_dim"),
+        "algorithm": fields.text("algorithm"),
+        "input_size": fields.integer("input_size"),
+        "mean": fields.channels("mean", positive=False),
+        "std": fields.channels("std", positive=True),
+        "source": source_from_json(fields.raw("source")),
+    }
+
+
+def _checkpoint(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:
+    return {"command": fields.text("command", "[0-9a-f]+")}
+
+
+_DECODERS: dict[str, Callable[[Fields, Mapping[str, Spec]], dict[str, Any]]] = {
+    "dataset": _dataset,
+    "delta": _delta,
+    "encoder": _encoder,
+    "checkpoint": _checkpoint,
+}
+
+
+def _tensor(
+    specs: Mapping[str, Spec], name: str, dtypes: tuple[str, ...], shape: tuple[int | None, ...]
+) -> tuple[int, ...]:
+    """Check one tensor and return its shape; None in `shape` stands for any size."""
+    if name not in specs:
+        raise ArtifactError(f"tensor {name!r} is missing; make the file again")
+    spec = specs[name]
+    fits = len(spec.shape) == len(shape) and all(
+        want in (None, size) for want, size in zip(shape, spec.shape, strict=True)
+    )
+    if spec.dtype not in dtypes or not fits:
+        sizes = ", ".join("any" if n is None else str(n) for n in shape)
+        wanted = f"{' or '.join(dtypes)}[{sizes}]"
+        raise ArtifactError(f"tensor {name!r} is {spec}, not {wanted}; make the file again")
+    return spec.shape
+
+
+def _refuse(others: Iterable[str]) -> None:
+    """Raise if there are tensors that the kind does not have."""
+    for name in sorted(others):
+        raise ArtifactError(f"tensor {name[:80]!r} is not part of this kind; make the file again")

@@ -1,0 +1,214 @@
+"""The kinds of artifacts: their fields, their tensors, and what makes one valid.
+
+Legend: N images, K perturbations, H x W pixels; images are uint8 RGB, channels first.
+A kind knows its tensors (`arrays`), checks its own contents (`check`) and can say what it is in a
+few words (`summary`); `codec` turns it into a header and back.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.frame import Array, blocks
+from cptools.artifacts.provenance import Entry, Input, Source
+
+__all__ = [
+    "FORMAT",
+    "KINDS",
+    "Artifact",
+    "Checkpoint",
+    "Dataset",
+    "Delta",
+    "Encoder",
+    "Entry",
+    "Input",
+    "Source",
+]
+
+FORMAT = 1  # of the `cptools` header; a reader refuses any other
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labeled images in a train and a test part.
+
+    Attributes:
+        train_images: uint8 [N,3,H,W], N at least 1.
+        train_labels: int64 [N], in [0, number of classes).
+        test_images: uint8 [M,3,H,W], M may be 0.
+        test_labels: int64 [M].
+        train_index: int64 [N], row in the dataset the rows were selected from; or None.
+        name: what to call it in tables and file names.
+        classes: class names, by label.
+        mean: per-channel mean of the pixels, in [0, 1].
+        std: per-channel standard deviation, in (0, 1].
+        source: where the clean dataset can be had again.
+        history: the commands that made it, oldest first.
+    """
+
+    kind: ClassVar[str] = "dataset"
+
+    train_images: Array
+    train_labels: Array
+    test_images: Array
+    test_labels: Array
+    train_index: Array | None
+    name: str
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    source: Source | None
+    history: tuple[Entry, ...] = ()
+
+    def arrays(self) -> dict[str, Array]:
+        """The tensors by their names in the file."""
+        index = {} if self.train_index is None else {"train.index": self.train_index}
+        return {
+            "train.images": self.train_images,
+            "train.labels": self.train_labels,
+            "test.images": self.test_images,
+            "test.labels": self.test_labels,
+            **index,
+        }
+
+    def check(self) -> None:
+        """Raise `ArtifactError` unless labels and index are in range."""
+        for part, labels in (("train", self.train_labels), ("test", self.test_labels)):
+            bad = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
+            if bad.size:
+                raise ArtifactError(
+                    f"label {labels[bad[0]]} of {part} image {bad[0]} is not one of"
+                    f" {len(self.classes)} classes; make the file again"
+                )
+        if self.train_index is not None and self.train_index.min() < 0:
+            raise ArtifactError("train.index has a negative row; make the file again")
+
+    def summary(self) -> str:
+        """Sizes in a few words."""
+        (n, _, h, w), m = self.train_images.shape, len(self.test_images)
+        return f"{n}+{m} images {w}x{h}, {_count(len(self.classes), 'class', 'classes')}"
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """Perturbations that poison a dataset: image + epsilon * delta.
+
+    Attributes:
+        delta: float32 or float16 [K,3,H,W] in [-1, 1], in units of epsilon.
+        mode: `class` (K is the number of classes) or `sample` (K is N).
+        epsilon: L-infinity bound in [0, 1] pixel units as a fraction, such as `8/255`.
+        algorithm: what made it, such as `byol`.
+        dataset: digest of the clean dataset that it belongs to.
+        history: the commands that made it, oldest first.
+    """
+
+    kind: ClassVar[str] = "delta"
+
+    delta: Array
+    mode: str
+    epsilon: str
+    algorithm: str
+    dataset: str
+    history: tuple[Entry, ...] = ()
+
+    def arrays(self) -> dict[str, Array]:
+        """The tensors by their names in the file."""
+        return {"delta": self.delta}
+
+    def check(self) -> None:
+        """Raise `ArtifactError` unless all of it is in [-1, 1]."""
+        if not all(np.abs(block).max() <= 1 for block in blocks(self.delta)):  # false for NaN
+            raise ArtifactError("the delta leaves [-1, 1] or is not finite; make the file again")
+
+    def summary(self) -> str:
+        """Sizes in a few words."""
+        k, _, h, w = self.delta.shape
+        return f"{self.algorithm}, {self.mode}-wise, {k} of {w}x{h}, epsilon {self.epsilon}"
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A pretrained backbone, the heads it was trained with and the curves of its training.
+
+    Attributes:
+        tensors: `backbone.*` and `head.*` under the names of the state dict (floats or int64), and
+            `curve.*` float32 [epochs].
+        architecture: such as `resnet18`.
+        width: channels of the first stage.
+        feature_dim: length of a feature vector.
+        algorithm: such as `simclr`.
+        input_size: side of the square training views, in pixels.
+        mean: per-channel mean of its normalization, in [0, 1].
+        std: per-channel standard deviation of its normalization, in (0, 1].
+        source: where the clean dataset of its training can be had again.
+        history: the commands that made it, oldest first.
+    """
+
+    kind: ClassVar[str] = "encoder"
+
+    tensors: dict[str, Array]
+    architecture: str
+    width: int
+    feature_dim: int
+    algorithm: str
+    input_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    source: Source | None
+    history: tuple[Entry, ...] = ()
+
+    def arrays(self) -> dict[str, Array]:
+        """The tensors by their names in the file."""
+        return self.tensors
+
+    def check(self) -> None:
+        """Raise `ArtifactError` unless every float is finite."""
+        for name, array in self.tensors.items():
+            if not all(np.isfinite(block).all() for block in blocks(array)):
+                raise ArtifactError(f"tensor {name!r} is not finite; did the training diverge?")
+
+    def summary(self) -> str:
+        """Sizes in a few words."""
+        return (
+            f"{self.algorithm}, {self.architecture} of width {self.width},"
+            f" {_count(self.feature_dim, 'feature', 'features')}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of unfinished work; internal, and of use to the same command alone.
+
+    Attributes:
+        tensors: any.
+        command: fingerprint of the command in hexadecimal.
+        history: always empty.
+    """
+
+    kind: ClassVar[str] = "checkpoint"
+
+    tensors: dict[str, Array]
+    command: str
+    history: tuple[Entry, ...] = ()
+
+    def arrays(self) -> dict[str, Array]:
+        """The tensors by their names in the file."""
+        return self.tensors
+
+    def check(self) -> None:
+        """Nothing to check: the state is what it is."""
+
+    def summary(self) -> str:
+        """Sizes in a few words."""
+        return _count(len(self.tensors), "tensor", "tensors")
+
+
+Artifact = Dataset | Delta | Encoder | Checkpoint
+
+KINDS: dict[str, type[Artifact]] = {c.kind: c for c in (Dataset, Delta, Encoder, Checkpoint)}
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"

@@ -1,0 +1,238 @@
+"""What every tool is wrapped in: one-line errors, exit codes, `--version`.
+
+Exit codes: 0 done; 1 failed while running; 2 bad use or bad input; 130 Ctrl-C; 141 closed pipe;
+128 + n for signal n. A tool is
+
+    app = make_app("cp-probe")
+
+    @tool(app)
+    def probe(input: Input = None, version: Version = False) -> None:
+        ...
+
+    def main() -> None:
+        sys.exit(run(app))
+"""
+
+import errno
+import functools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from cptools import __version__
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+_program = ContextVar("program", default="cptools")
+
+_HINTS = {  # what to do about an OSError; most say enough by themselves
+    errno.ENOSPC: "free some space or write elsewhere",
+    errno.EDQUOT: "free some space or write elsewhere",
+    errno.EFBIG: "allow larger files (ulimit -f) or write elsewhere",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.EACCES: "check the permissions",
+    errno.ENOENT: "check the name",
+}
+_MAX_MESSAGE = 600  # characters; a traceback of C++ frames is not a message
+
+
+class UsageError(Exception):
+    """The command was used in a way that cannot work: the message is 'what; what to do'."""
+
+
+class _Terminated(BaseException):
+    """A signal asked the program to end; raised so that temporary files are removed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def make_app(name: str) -> typer.Typer:
+    """A typer application for one program: plain help, `-h`, no decorated tracebacks."""
+    return typer.Typer(
+        name=name,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def tool(app: typer.Typer, command: str | None = None) -> Callable[[Command], Command]:
+    """Decorator that makes a function the command of `app`, or one of its commands.
+
+    Whatever the function raises ends as one line on stderr and an exit code; standard output is
+    flushed before the command counts as done. The function itself is returned unchanged.
+    """
+
+    def register(function: Command) -> Command:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> None:
+            with _guard(str(app.info.name)):
+                function(*args, **kwargs)
+
+        app.command(command or str(app.info.name))(wrapped)
+        return function
+
+    return register
+
+
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
+    """Run a program; return its exit code.
+
+    Args:
+        app: made by `make_app`.
+        arguments: without the program's name; None takes `sys.argv`.
+    """
+    name = str(app.info.name)
+    command = typer.main.get_command(app)
+    args = None if arguments is None else list(arguments)
+    try:
+        with _guard(name):
+            code = command.main(args=args, prog_name=name, standalone_mode=False)
+            return code if isinstance(code, int) else 0
+    except typer.Exit as end:
+        return end.exit_code
+
+
+def say(message: str, *, quiet: bool = False) -> None:
+    """Print one line on stderr, after the name of the program."""
+    if not quiet and sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.write(f"{_program.get()}: {_one_line(message)}\n")
+            sys.stderr.flush()
+
+
+def _print_version(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{context.find_root().info_name} {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+]
+
+
+@contextmanager
+def _guard(name: str) -> Iterator[None]:
+    """Turn whatever is raised inside into a message and `typer.Exit`."""
+    token = _program.set(name)
+    try:
+        with _signals():
+            yield
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except typer.Exit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - here everything ends
+        code = _report(error, name)
+        _end_stdout(is_lost=code > 128)
+        raise typer.Exit(code) from None
+    finally:
+        _program.reset(token)
+
+
+def _report(error: BaseException, name: str) -> int:
+    """Say what went wrong, unless the user knows; return the exit code."""
+    if _is_broken_pipe(error):
+        return 141
+    match error:
+        case KeyboardInterrupt():
+            return 130
+        case _Terminated():
+            return 128 + error.number
+        case SystemExit():
+            return int(error.code is not None) if not isinstance(error.code, int) else error.code
+    if os.environ.get("CPTOOLS_DEBUG", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    code, message = _explain(error, name)
+    say(f"error: {message}")
+    return code
+
+
+def _explain(error: BaseException, name: str) -> tuple[int, str]:
+    """Exit code and message of an error."""
+    from cptools.artifacts.errors import ArtifactError
+
+    text = str(error)
+    match error:
+        case typer.TyperException():
+            message = error.format_message().rstrip(".?")
+            return 2, f"{message[:1].lower()}{message[1:]}; see '{name} --help'"
+        case typer.Abort():
+            return 1, "aborted"
+        case ArtifactError() | UsageError():
+            return 2, text
+        case OSError():
+            what = error.strerror or text or type(error).__name__
+            where = f"{error.filename}: " if error.filename is not None else ""
+            hint = _HINTS.get(error.errno or 0)
+            return 1, f"{where}{what}" + (f"; {hint}" if hint else "")
+        case ValueError():
+            return 2, text
+        case MemoryError():
+            return 1, "out of memory; use fewer or smaller images, or a smaller --batch-size"
+        case RuntimeError() if "memory" in text and ("out of" in text or "alloc" in text):
+            first = text.strip().split("\n")[0].split(". ")[0]
+            return 1, f"out of memory ({first}); use a smaller --batch-size"
+        case RuntimeError() if text.strip():
+            return 1, text.strip().split("\n")[0]
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return 1, f"internal error, {what}; run it with CPTOOLS_DEBUG=1 and report what it prints"
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    # While it prints help, typer meets a closed pipe itself and exits with 1.
+    is_exit = isinstance(error, SystemExit)
+    return isinstance(error.__context__ if is_exit else error, BrokenPipeError)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    if len(line) > _MAX_MESSAGE:
+        line = f"{line[:_MAX_MESSAGE]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def _end_stdout(*, is_lost: bool) -> None:
+    """Write what is left; if that cannot be, keep the interpreter from trying it once more."""
+    with suppress(OSError, ValueError, AttributeError):
+        if not is_lost:
+            sys.stdout.flush()
+            return
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, unless they are ignored."""
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # the clean-up is not to be interrupted
+        raise _Terminated(number)
+
+    changed = []
+    with suppress(ValueError):  # only the main thread may
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, stop)
+                changed.append(number)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)

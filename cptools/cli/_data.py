@@ -1,0 +1,249 @@
+"""Datasets by name, folder, archive, file or pipe; and the clean data that a probe needs."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cptools import __version__
+from cptools.cli._app import UsageError
+
+if TYPE_CHECKING:
+    from cptools.artifacts.schema import Dataset, Entry, Input, Source
+
+SOURCES = ("shapes", "cifar10", "cifar100", "stl10")
+
+
+class SourceReader:
+    """A source that looks like the reader of a dataset file: it is made when read.
+
+    Attributes:
+        name: of the dataset.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self.name = path if path in SOURCES else Path(path).name.split(".")[0]
+
+    def read(self) -> "Dataset":
+        """Make the dataset, as `cp-dataset` does."""
+        return make_dataset(self.path, {"seed": 0})
+
+
+class FileReader:
+    """The reader of a dataset file or stream, its header checked.
+
+    Attributes:
+        name: of the dataset.
+    """
+
+    def __init__(self, path: str):
+        from cptools.artifacts.stream import open_artifact
+
+        self.reader = open_artifact(path, expect=("dataset",))
+        self.name = str(self.reader.header["name"])
+
+    def read(self) -> "Dataset":
+        """Read and check the contents."""
+        from cptools.artifacts.schema import Dataset
+
+        dataset = self.reader.read()
+        assert isinstance(dataset, Dataset)
+        return dataset
+
+
+def is_source(path: str) -> bool:
+    """Whether a path is a source's name, an image folder or an archive: no artifact."""
+    if path in SOURCES:
+        return True
+    if path == "-":
+        return False
+    from cptools.artifacts.images import sniff
+
+    return sniff(path)
+
+
+def open_dataset(path: str) -> SourceReader | FileReader:
+    """Open what `resolve_input` returned; a file's header is checked now, contents when read."""
+    return SourceReader(path) if is_source(path) else FileReader(path)
+
+
+def entry(tool: str, parameters: dict[str, Any], inputs: "dict[str, Input]") -> "Entry":
+    """A line of history: what is None was not used."""
+    from cptools.artifacts.schema import Entry
+
+    used = {name: value for name, value in parameters.items() if value is not None}
+    return Entry(tool=tool, version=__version__, parameters=used, inputs=inputs)
+
+
+def main_input(digest: str) -> "dict[str, Input]":
+    """The inputs of a tool that read one artifact, whose history comes before its own."""
+    from cptools.artifacts.schema import Input
+
+    return {"input": Input(digest)}
+
+
+def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
+    """Make a clean dataset from a source.
+
+    Args:
+        path: name of a source, or an image folder or archive.
+        options: of `cp-dataset`: limit, limit_test, classes, size, holdout, contrast, seed; what
+            is None or absent was not given.
+
+    Raises:
+        UsageError: an option does not apply to the source.
+        ArtifactError: folder or archive cannot be read.
+        OSError: a download failed.
+    """
+    from cptools.artifacts.history import digest
+    from cptools.artifacts.schema import Dataset, Source
+    from cptools.core.sources.select import channel_statistics
+
+    options = {name: value for name, value in options.items() if value is not None}
+    if path == "shapes":
+        name, arrays, classes = path, *_shapes(options)
+    elif path in SOURCES:
+        name, arrays, classes = path, *_torchvision(path, options)
+    else:
+        path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
+        name, arrays, classes = Path(path).name.split(".")[0], *_images(path, options)
+    train_images, train_labels, test_images, test_labels, train_index = arrays
+    mean, std = channel_statistics(train_images)
+    if not all(std):
+        raise UsageError("a color channel is the same in every pixel; such pictures teach nothing")
+    dataset = Dataset(
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        train_index,
+        name=name,
+        classes=classes,
+        mean=mean,
+        std=std,
+        source=None,
+        history=(entry("cp-dataset", {"input": path, **options}, {}),),
+    )
+    source = Source(name=path, options=options, digest=digest(dataset.arrays()))
+    return replace(dataset, source=source)
+
+
+def clean_dataset(source: "Source | None", given: str | None, *, need: str) -> "Dataset":
+    """The clean dataset of a source: read where the user says, or made again and compared.
+
+    Args:
+        source: from an artifact's header.
+        given: what `--dataset` said.
+        need: what it is needed for, for the message.
+
+    Raises:
+        UsageError: it cannot be had, or is another one than the artifact was made of.
+    """
+    from cptools.artifacts.errors import ArtifactError
+    from cptools.artifacts.history import dataset_digest
+
+    if given is not None:
+        return open_dataset(given).read()
+    if source is None:
+        raise UsageError(
+            f"{need} needs the clean dataset, of which nothing is known; give --dataset"
+        )
+    wanted = f"the clean dataset {source.name} (sha256 {source.digest[:12]})"
+    try:
+        dataset = make_dataset(source.name, source.options)
+    except (ArtifactError, OSError) as error:
+        raise UsageError(f"{need} needs {wanted}: {error}; or give it with --dataset") from None
+    if dataset_digest(dataset) != source.digest:
+        raise UsageError(f"{need} needs {wanted}, but what is there now differs; give --dataset")
+    return dataset
+
+
+def _shapes(options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    from cptools.core.sources.shapes import CLASSES, shapes
+
+    _allow(options, "shapes", ("limit", "limit_test", "contrast", "size", "seed"))
+    names = {"limit": "train", "limit_test": "test"}
+    arrays = shapes(**{names.get(name, name): value for name, value in options.items()})
+    return (*arrays, None), CLASSES
+
+
+def _torchvision(name: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    from cptools.core.sources.torchvision_sets import SETS
+
+    _allow(options, name, ("limit", "limit_test", "classes", "seed"))
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    *arrays, names = SETS[name](Path(cache) / "cptools")
+    return select_rows((*arrays, None), names, options)
+
+
+def _images(path: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    from cptools.artifacts.images import list_images, read_images
+    from cptools.core.sources.select import relabel
+
+    _allow(options, path, ("limit", "limit_test", "classes", "size", "holdout", "seed"))
+    found = list_images(path)
+    test = found.test or found.train
+    chosen = _choose(
+        found.train.labels, found.test.labels if found.test else None, found.classes, options
+    )
+    names = [found.train.names[row] for row in chosen.train]
+    test_names = [test.names[row] for row in chosen.test]
+    images = read_images(path, names + test_names, size=options.get("size"))
+    return (
+        images[: len(names)],
+        relabel(found.train.labels[chosen.train], chosen.classes),
+        images[len(names) :],
+        relabel(test.labels[chosen.test], chosen.classes),
+        _index(chosen.train, len(found.train.labels)),
+    ), tuple(found.classes[label] for label in chosen.classes)
+
+
+def select_rows(
+    arrays: Any, names: tuple[str, ...], options: dict[str, Any]
+) -> tuple[Any, tuple[str, ...]]:
+    """Rows and classes of arrays in memory, by the options of `cp-dataset`.
+
+    Args:
+        arrays: train images and labels, test images and labels, train index or None.
+        names: class names.
+        options: limit, limit_test, classes, seed.
+    """
+    from cptools.core.sources.select import relabel
+
+    train_images, train_labels, test_images, test_labels, index = arrays
+    chosen = _choose(train_labels, test_labels, names, options)
+    rows = _index(chosen.train, len(train_labels))
+    return (
+        train_images[chosen.train],
+        relabel(train_labels[chosen.train], chosen.classes),
+        test_images[chosen.test],
+        relabel(test_labels[chosen.test], chosen.classes),
+        index if rows is None else rows if index is None else index[rows],
+    ), tuple(names[label] for label in chosen.classes)
+
+
+def _choose(train_labels: Any, test_labels: Any, names: Any, options: dict[str, Any]) -> Any:
+    from cptools.core.sources.select import select
+
+    return select(
+        train_labels,
+        test_labels,
+        names,
+        limit=options.get("limit"),
+        limit_test=options.get("limit_test"),
+        classes=options.get("classes"),
+        holdout=options.get("holdout"),
+        seed=options.get("seed", 0),
+    )
+
+
+def _index(rows: Any, num: int) -> Any:
+    """The chosen rows, or None where they are all of them."""
+    return None if len(rows) == num else rows
+
+
+def _allow(options: dict[str, Any], name: str, allowed: tuple[str, ...]) -> None:
+    for option in options:
+        if option not in allowed:
+            raise UsageError(f"--{option.replace('_', '-')} does not apply to {name}; leave it out")

@@ -1,0 +1,58 @@
+"""Progress bars on stderr; the only module that imports rich."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def track(
+    items: Iterable[Item],
+    *,
+    total: int | None,
+    describe: Callable[[Item], str],
+    label: str = "",
+    quiet: bool = False,
+) -> Iterator[Item]:
+    """Pass items through; draw a bar while they come, if somebody watches.
+
+    Args:
+        items: such as the metrics of a long computation.
+        total: how many there will be; None if nobody knows.
+        describe: the latest item in a few words, shown at the end of the bar.
+        label: what is going on, shown before the bar.
+        quiet: whether to draw nothing at all.
+    """
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield from items
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
+        Remaining(),
+        TextColumn("{task.fields[latest]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,  # the results are said afterwards; stages of a pipe share the terminal
+        redirect_stdout=False,  # it carries data
+    )
+    with progress:
+        task = progress.add_task(label, total=total, rate="", latest="")
+        for item in items:
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=1, rate=_rate(speed), latest=describe(item))
+            yield item
+
+
+def _rate(speed: float | None) -> str:
+    """Items a second, or seconds an item."""
+    if not speed:
+        return ""
+    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"

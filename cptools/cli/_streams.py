@@ -1,0 +1,185 @@
+"""Where input comes from and output goes to: files, pipes, terminals.
+
+Standard input is only peeked at here: whoever reads `-` afterwards sees all of it.
+"""
+
+import difflib
+import io
+import os
+import select
+import stat
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cptools.cli._app import UsageError, say
+
+if TYPE_CHECKING:
+    from cptools.artifacts.schema import Artifact
+
+BUILT_IN = "shapes"
+PATIENCE = 2.0  # seconds before a silent pipe is explained
+
+_STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+
+
+def resolve_input(
+    value: str | None, *, starts_chain: bool, sources: Collection[str], quiet: bool = False
+) -> str:
+    """Decide what INPUT means.
+
+    Args:
+        value: what was given: a file or folder, `-`, the name of a source; None for nothing.
+        starts_chain: whether the tool takes the built-in dataset where there is no input.
+        sources: names that are not files (a file of such a name is `./name`).
+        quiet: whether to leave out the line about a silent pipe.
+
+    Returns:
+        A path that exists, `-` for standard input that has content, or a name out of `sources`
+        or the built-in `shapes`.
+
+    Raises:
+        UsageError: if there is nothing to read, or no such thing.
+    """
+    if value is None:
+        if _has_content(quiet=quiet):
+            return "-"
+        if starts_chain:
+            return BUILT_IN
+        if _may_carry_data():
+            raise UsageError("empty input; did the command before the pipe fail?")
+        raise UsageError("no input; give a file, or pipe one in (--help says more)")
+    if value == "-":
+        if not _may_carry_data():
+            raise UsageError("nothing is piped into standard input; give a file instead of -")
+        if not _has_content(quiet=quiet):
+            raise UsageError("empty input; did the command before the pipe fail?")
+        return value
+    if value in sources or (starts_chain and value == BUILT_IN) or Path(value).exists():
+        return value
+    near = difflib.get_close_matches(value, [*sources, *_neighbors(value)], n=1)
+    what, names = ("file or source", ", ".join(sorted(sources))) if sources else ("file", "-")
+    hint = f"did you mean {near[0]}?" if near else f"give a file or {names}"
+    raise UsageError(f"there is no {what} {value}; {hint}")
+
+
+def check_one_stdin(**inputs: str | None) -> None:
+    """Make sure that at most one input reads standard input.
+
+    Args:
+        **inputs: values by name of the option; `input` is the positional one.
+    """
+    users = [name for name, value in inputs.items() if value in _STDIN]
+    if len(users) > 1:
+        names = ["INPUT" if n == "input" else f"--{n.replace('_', '-')}" for n in users]
+        raise UsageError(f"{' and '.join(names)} both read standard input; give one as a file")
+
+
+def plan_output(o: str | None, *, default_name: str) -> str:
+    """Decide where the artifact goes, and make sure that it can go there, before any work.
+
+    Args:
+        o: what `-o` said.
+        default_name: file to make where there is no `-o` and standard output is a terminal, such
+            as `byol-class.dataset.safetensors`.
+
+    Returns:
+        A path, or `-` for standard output.
+
+    Raises:
+        UsageError: if binary data would go to a terminal, or standard output is closed.
+        ArtifactError: if the file cannot be written.
+    """
+    from cptools.artifacts.atomic import check_writable
+
+    if o is not None and o not in ("-", "/dev/stdout"):
+        check_writable(o)
+        if _is_terminal(o):
+            raise UsageError(f"binary data does not go to a terminal, which {o} is; use a file")
+        return o
+    if sys.stdout is None:
+        raise UsageError("standard output is closed; use -o FILE or a pipe")
+    if not sys.stdout.isatty():
+        return "-"
+    if o is not None:
+        raise UsageError("binary data does not go to a terminal; use -o FILE or a pipe")
+    path = _free_name(default_name)
+    check_writable(path)
+    return path
+
+
+def deliver(artifact: "Artifact", path: str, *, o: str | None, quiet: bool = False) -> None:
+    """Write an artifact where `plan_output` said; name the file if the name was our choice.
+
+    Args:
+        artifact: what to write.
+        path: what `plan_output` returned.
+        o: what `-o` said.
+        quiet: whether to leave out the name.
+    """
+    from cptools.artifacts.stream import write_artifact
+
+    if o is None and path != "-":
+        path = _free_name(path)  # another process may have taken it during long work
+    write_artifact(artifact, path)
+    if o is None and path != "-":
+        say(f"wrote {path}", quiet=quiet)
+
+
+def _is_terminal(path: str) -> bool:
+    try:
+        if not stat.S_ISCHR(Path(path).stat().st_mode):
+            return False
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:  # not there yet, or to be reported when it is written
+        return False
+    try:
+        return os.isatty(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _free_name(name: str) -> str:
+    """The name itself, or with `-2`, `-3`, ... at the end of its stem if that file exists."""
+    parts = name.rsplit(".", 2 if name.endswith(".safetensors") else 1)
+    candidate, number = name, 1
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = ".".join([f"{parts[0]}-{number}", *parts[1:]])
+    return candidate
+
+
+def _may_carry_data() -> bool:
+    """Whether standard input is a pipe, a socket or a file: not a terminal, not /dev/null."""
+    if sys.stdin is None:
+        return False
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except io.UnsupportedOperation:  # a stream in memory
+        return True
+    return not stat.S_ISCHR(mode) and not stat.S_ISDIR(mode)
+
+
+def _has_content(*, quiet: bool) -> bool:
+    """Whether a byte can be read from standard input; waits for a pipe as long as it takes."""
+    if not _may_carry_data():
+        return False
+    stream = sys.stdin.buffer
+    if isinstance(stream, io.BufferedReader):
+        if not stream.seekable() and not select.select([stream], [], [], PATIENCE)[0]:
+            say("waiting for an artifact on standard input; Ctrl-C ends it", quiet=quiet)
+        return bool(stream.peek(1))
+    position = stream.tell()
+    content = bool(stream.read(1))
+    stream.seek(position)
+    return content
+
+
+def _neighbors(value: str) -> list[str]:
+    """Names of the files beside a file that does not exist, as the user would write them."""
+    folder = Path(value).parent
+    try:
+        return [str(folder / entry.name) for entry in os.scandir(folder)]
+    except OSError:
+        return []

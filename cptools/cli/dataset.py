@@ -1,0 +1,205 @@
+"""`cp-dataset`: make a dataset from a source, choose rows of one, look at it, export it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cptools.cli import _options as opt
+from cptools.cli._app import UsageError, Version, make_app, run, say, tool
+from cptools.cli._data import (
+    SOURCES,
+    FileReader,
+    entry,
+    is_source,
+    main_input,
+    make_dataset,
+    select_rows,
+)
+from cptools.cli._streams import deliver, plan_output, resolve_input
+
+if TYPE_CHECKING:
+    from cptools.artifacts.schema import Dataset
+
+app = make_app("cp-dataset")
+
+
+@tool(app)
+def dataset(
+    input: opt.StartInput = None,
+    output: opt.Output = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            help="Training images to keep, stratified by class; of shapes: to draw [1000].",
+        ),
+    ] = None,
+    limit_test: Annotated[
+        int | None,
+        typer.Option(
+            "--limit-test", min=1, help="Test images to keep, likewise; of shapes: to draw [2000]."
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", metavar="A,B,...", help="Classes to keep.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size",
+            min=1,
+            help="Side in pixels: the central square, resized (folders, "
+            "archives); of shapes: to draw [32].",
+        ),
+    ] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option(
+            "--holdout",
+            min=0.0,
+            max=1.0,
+            help="Share of the training images to test on, where there is no test folder.",
+        ),
+    ] = None,
+    contrast: Annotated[
+        float | None,
+        typer.Option(
+            "--contrast",
+            min=0.0,
+            max=1.0,
+            help="Of shapes: factor on the distance from mid gray [0.25].",
+        ),
+    ] = None,
+    seed: opt.Seed = 0,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="DIR", help="Write PNG files into this new folder."),
+    ] = None,
+    info: Annotated[bool, typer.Option("--info", help="Describe the dataset on stdout.")] = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    version: Version = False,
+) -> None:
+    """Make a dataset, or choose rows of one.
+
+    INPUT is a source (shapes, cifar10, cifar100, stl10), a folder or archive of images in
+    train/CLASS/*.jpg, test/CLASS/*.jpg layout, or a dataset. With --export or --info the dataset
+    itself is written only where -o says so.
+    """
+    path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
+    options: dict[str, Any] = {
+        "limit": limit,
+        "limit_test": limit_test,
+        "classes": classes.split(",") if classes else None,
+        "size": size,
+        "holdout": holdout,
+        "contrast": contrast,
+        "seed": seed,
+    }
+    other = export is not None or info or as_json
+    target = None
+    if output is not None or not other:
+        target = plan_output(
+            output, default_name=f"{Path(path).name.split('.')[0]}.dataset.safetensors"
+        )
+    made = make_dataset(path, options) if is_source(path) else _select(path, options)
+    if export is not None:
+        _export(made, export, quiet=quiet)
+    if info or as_json:
+        _describe(made, as_json=as_json)
+    if target is not None:
+        deliver(made, target, o=output, quiet=quiet)
+
+
+def _select(path: str, options: dict[str, Any]) -> "Dataset":
+    """Rows of a dataset that exists; what cannot be changed any more is refused."""
+    from dataclasses import replace
+
+    from cptools.artifacts.history import dataset_digest
+
+    for name in ("size", "holdout", "contrast"):
+        if options[name] is not None:
+            raise UsageError(
+                f"--{name} applies to sources, not to a finished dataset; leave it out"
+            )
+    found = FileReader(path).read()
+    given = {name: value for name, value in options.items() if value is not None}
+    if set(given) == {"seed"}:
+        return found
+    arrays, classes = select_rows(
+        (
+            found.train_images,
+            found.train_labels,
+            found.test_images,
+            found.test_labels,
+            found.train_index,
+        ),
+        found.classes,
+        given,
+    )
+    command = entry("cp-dataset", given, main_input(dataset_digest(found)))
+    return replace(
+        found,
+        **dict(
+            zip(
+                ("train_images", "train_labels", "test_images", "test_labels", "train_index"),
+                arrays,
+                strict=True,
+            )
+        ),
+        classes=classes,
+        history=(*found.history, command),
+    )
+
+
+def _export(made: "Dataset", folder: Path, *, quiet: bool) -> None:
+    from cptools.artifacts.images import export_images
+
+    export_images(
+        folder,
+        train_images=made.train_images,
+        train_labels=made.train_labels,
+        test_images=made.test_images,
+        test_labels=made.test_labels,
+        classes=made.classes,
+        train_index=made.train_index,
+    )
+    say(f"wrote {len(made.train_images) + len(made.test_images)} images to {folder}", quiet=quiet)
+
+
+def _describe(made: "Dataset", *, as_json: bool) -> None:
+    """Kind, sizes, statistics and digest on stdout."""
+    from cptools.artifacts.history import dataset_digest
+
+    _, _, height, width = made.train_images.shape
+    facts: dict[str, Any] = {
+        "name": made.name,
+        "train_images": len(made.train_images),
+        "test_images": len(made.test_images),
+        "height_pixels": height,
+        "width_pixels": width,
+        "classes": list(made.classes),
+        "mean": list(made.mean),
+        "std": list(made.std),
+        "sha256": dataset_digest(made),
+        "source": made.source.name if made.source else None,
+    }
+    if as_json or not sys.stdout.isatty():
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        typer.echo(f"{name:14}  {shown}")
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What training and poisoning need from an algorithm."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Backbone(nn.Module):
+    """A network from normalized images [B, 3, H, W] to features [B, feature_dim]."""
+
+    feature_dim: int
+
+
+class Algorithm(nn.Module):
+    """A contrastive learner: `encoder`, `head`, `loss(view_a, view_b)` and `after_step()`.
+
+    Attributes:
+        encoder: the backbone; features are its output [B, feature_dim].
+        head: projector, and whatever else the online branch has.
+        has_momentum: whether a momentum branch exists (MoCo, BYOL), through which the gradient
+            of the poison may flow: the dual branch scheme of CP section 4.2.
+    """
+
+    encoder: Backbone
+    head: nn.ModuleDict
+    has_momentum = False
+
+    def loss(self, view_a: Tensor, view_b: Tensor, *, dual: bool = False) -> Tensor:
+        """The loss of two views of a batch, in textbook scale.
+
+        Args:
+            view_a: normalized views [B, 3, S, S].
+            view_b: normalized views [B, 3, S, S] of the same images.
+            dual: let the gradient flow through the momentum branch to the views. The weights of
+                that branch receive none either way.
+        """
+        raise NotImplementedError
+
+    def embed(self, view: Tensor) -> Tensor:
+        """Unit vectors [B, D] that the loss compares, for the curves of alignment, uniformity."""
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Move what moves once an optimizer step: momentum encoder, queue."""
+
+
+def unit(z: Tensor) -> Tensor:
+    """Rows of z [B, D] scaled to length 1, in float32."""
+    return F.normalize(z.float(), dim=1)
+
+
+def in_groups(forward: Callable[[Tensor], Tensor], x: Tensor, groups: int) -> Tensor:
+    """Apply `forward` to `groups` slices of the batch, one after the other.
+
+    Batch normalization then sees each slice alone, as on that many GPUs without synchronized
+    batch norm: CP's attacker normalized over quarters of its batch (facts of the official code).
+    """
+    if groups == 1:
+        return forward(x)
+    return torch.cat([forward(part) for part in x.chunk(groups)])
+
+
+def branch_gradient(dual: bool) -> AbstractContextManager[None]:
+    """Context of the momentum branch: gradients only in the dual branch scheme."""
+    return torch.set_grad_enabled(dual and torch.is_grad_enabled())
+
+
+@torch.no_grad()
+def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
+    """target <- momentum * target + (1 - momentum) * online, for parameters, not buffers."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), 1 - momentum)

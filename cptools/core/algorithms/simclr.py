@@ -1,0 +1,50 @@
+"""SimCLR (Chen et al. 2020): two views through one encoder, NT-Xent."""
+
+import torch
+from torch import Tensor, nn
+
+from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
+from cptools.core.algorithms.losses import nt_xent
+from cptools.core.encoders.heads import initialize, mlp
+
+
+class SimCLR(Algorithm):
+    """SimCLR; batch norm sees both views of a batch jointly, as in the official code.
+
+    Args:
+        encoder: backbone with `feature_dim`.
+        hidden: width of the projection head.
+        dim: dimension of the embedding.
+        temperature: tau of NT-Xent.
+        bn_groups: slices of the batch that batch norm sees apart (1: the whole batch).
+        generator: source of the initial weights.
+    """
+
+    def __init__(
+        self,
+        encoder: Backbone,
+        *,
+        hidden: int = 512,
+        dim: int = 128,
+        temperature: float = 0.5,
+        bn_groups: int = 1,
+        generator: torch.Generator,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.ModuleDict({"projector": mlp(encoder.feature_dim, hidden, dim)})
+        initialize(self, generator)
+        self.temperature = temperature
+        self.bn_groups = bn_groups
+
+    def embed(self, view: Tensor) -> Tensor:
+        """Unit embeddings [B, D]."""
+        return unit(self.head["projector"](self.encoder(view)))
+
+    def loss(self, view_a: Tensor, view_b: Tensor, *, dual: bool = False) -> Tensor:
+        """NT-Xent; there is no momentum branch, so `dual` changes nothing."""
+        # [B, 2, ...]: a slice of the batch holds both views of its images.
+        both = torch.stack([view_a, view_b], dim=1)
+        z = in_groups(lambda part: self.embed(part.flatten(0, 1)), both, self.bn_groups)
+        z = z.unflatten(0, (-1, 2))  # [B, 2, D]
+        return nt_xent(z[:, 0], z[:, 1], temperature=self.temperature)

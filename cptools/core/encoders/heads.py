@@ -1,0 +1,35 @@
+"""Projection and prediction heads, and the initialization of whole models."""
+
+import torch
+from torch import nn
+
+
+def mlp(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
+    """Linear-ReLU-Linear: the projection head of SimCLR and MoCo v2 (CP appendix B.2)."""
+    return nn.Sequential(nn.Linear(dim_in, hidden), nn.ReLU(), nn.Linear(hidden, dim_out))
+
+
+def mlp_bn(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
+    """Linear-BatchNorm-ReLU-Linear: projector and predictor of BYOL (Grill et al. 2020)."""
+    return nn.Sequential(
+        nn.Linear(dim_in, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, dim_out)
+    )
+
+
+def initialize(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights anew from `generator`, in the order of `module.modules()`.
+
+    Convolutions: Kaiming normal, fan out (He et al. 2015), as in the official encoders. Linear
+    layers: torch's default, uniform in +-1/sqrt(fan in). Norm layers: ones and zeros.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", generator=generator)
+        elif isinstance(layer, nn.Linear):
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.reset_running_stats()
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)

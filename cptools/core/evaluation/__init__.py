@@ -1,0 +1,1 @@
+"""What features are worth: probes, neighbors, alignment and uniformity, statistics."""

@@ -1,0 +1,315 @@
+"""The one training loop: pretraining runs it epoch by epoch, poisoning a few steps a round."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cptools.core.algorithms.base import Algorithm, unit
+from cptools.core.evaluation.geometry import alignment, uniformity
+from cptools.core.random import stream
+from cptools.core.views import Views
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda params, lr, weight_decay, momentum: torch.optim.SGD(
+        params, lr=lr, weight_decay=weight_decay, momentum=momentum
+    ),
+    "adamw": lambda params, lr, weight_decay, momentum: torch.optim.AdamW(
+        params, lr=lr, weight_decay=weight_decay, betas=(momentum, 0.999)
+    ),
+}
+CURVE_IMAGES = 512  # images on which alignment and uniformity are measured after each epoch
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch of pretraining ended with.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: mean over the epoch's steps, in textbook scale.
+        alignment: mean squared distance of the unit embeddings of two views, eval mode.
+        uniformity: log mean Gaussian potential of the unit embeddings, eval mode.
+    """
+
+    epoch: int
+    loss: float
+    alignment: float
+    uniformity: float
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 [.., H, W] in 0..255 to float32 in [0, 1]."""
+    return images.float().div_(255)
+
+
+def two_views(views: Views, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two independent draws of views of x [B, 3, H, W] in [0, 1]."""
+    view_a, view_b = views(torch.cat([x, x]), generator).chunk(2)
+    return view_a, view_b
+
+
+def epoch_batches(num: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """A shuffled epoch as index batches [batch_size]; an incomplete last batch is left out."""
+    order = torch.randperm(num, generator=generator)
+    return list(order[: num - num % batch_size].split(batch_size))
+
+
+def batch_number(step: int, *, num: int, batch_size: int, seed: int, name: str) -> Tensor:
+    """Batch `step` of an endless walk through shuffled epochs, as an index [batch_size]."""
+    epoch, position = divmod(step, num // batch_size)
+    order = torch.randperm(num, generator=stream(seed, name, epoch))
+    return order[position * batch_size : (position + 1) * batch_size]
+
+
+def cosine(epoch: int, epochs: int, *, lr: float, floor: float) -> float:
+    """Learning rate of epoch 1..epochs: from lr down to floor * lr on a half cosine."""
+    low = lr * floor
+    return low + (lr - low) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def warmup(step: int, steps: int, *, start: float, end: float) -> float:
+    """Learning rate of warm-up step 0..steps-1: linear from start to end."""
+    return start + (end - start) * step / steps
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def encoder_steps(
+    algorithm: Algorithm,
+    optimizer: torch.optim.Optimizer,
+    inputs: Iterable[Tensor],
+    views: Views,
+    generator: torch.Generator,
+    *,
+    loss_scale: float = 1.0,
+    bf16: bool = False,
+) -> Iterator[Tensor]:
+    """Steps of the encoder on batches of images: theta <- theta - lr grad L(theta).
+
+    Args:
+        algorithm: in train mode from here on.
+        optimizer: over the algorithm's trainable parameters.
+        inputs: float batches [B, 3, H, W] in [0, 1].
+        views: how views are drawn.
+        generator: randomness of the views.
+        loss_scale: factor of the loss; weight decay is not scaled.
+        bf16: compute the network in bfloat16; losses stay float32.
+
+    Yields:
+        The loss of each step, textbook scale, a detached scalar on the device.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite.
+    """
+    algorithm.train()
+    for x in inputs:
+        view_a, view_b = two_views(views, x, generator)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            loss = algorithm.loss(view_a, view_b)
+        optimizer.zero_grad(set_to_none=True)
+        (loss * loss_scale).backward()
+        optimizer.step()
+        algorithm.after_step()
+        yield loss.detach()
+
+
+def mean_loss(losses: list[Tensor]) -> float:
+    """Mean of the steps' losses; diverged training raises FloatingPointError."""
+    mean = float(torch.stack(losses).mean())
+    if not math.isfinite(mean):
+        raise FloatingPointError("training diverged (loss is not finite); lower --lr")
+    return mean
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's tensors under flat names: "3.exp_avg" is of the fourth parameter."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, entry in state.items()
+        for name, value in entry.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of `optimizer_state`, for an optimizer over the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under names that begin with "prefix."."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with "prefix.", without it."""
+    return {
+        name.removeprefix(f"{prefix}."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }
+
+
+class Learner:
+    """An algorithm with its optimizer: what pretraining and poisoning train alike.
+
+    Args:
+        algorithm: on its device.
+        optimizer: a key of OPTIMIZERS.
+        lr: learning rate at the start.
+        min_lr: where the cosine ends, as a fraction of lr.
+        weight_decay: L2 (sgd) or decoupled (adamw) weight decay.
+        momentum: of SGD, or beta1 of AdamW.
+        loss_scale: factor of the loss.
+        bf16: compute the network in bfloat16.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        *,
+        optimizer: str,
+        lr: float,
+        min_lr: float,
+        weight_decay: float,
+        momentum: float,
+        loss_scale: float = 1.0,
+        bf16: bool = False,
+    ):
+        self.algorithm = algorithm
+        self.trainable = [p for p in algorithm.parameters() if p.requires_grad]
+        self.optimizer = OPTIMIZERS[optimizer](self.trainable, lr, weight_decay, momentum)
+        self.lr, self.min_lr = lr, min_lr
+        self.loss_scale, self.bf16 = loss_scale, bf16
+
+    def steps(
+        self, inputs: Iterable[Tensor], views: Views, generator: torch.Generator
+    ) -> Iterator[Tensor]:
+        """`encoder_steps` with this learner's optimizer and settings."""
+        return encoder_steps(
+            self.algorithm,
+            self.optimizer,
+            inputs,
+            views,
+            generator,
+            loss_scale=self.loss_scale,
+            bf16=self.bf16,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that a checkpoint needs."""
+        return with_prefix("model", self.algorithm.state_dict()) | with_prefix(
+            "optimizer", optimizer_state(self.optimizer)
+        )
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Inverse of `state`."""
+        self.algorithm.load_state_dict(without_prefix("model", tensors))
+        restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+
+
+class Pretraining:
+    """Contrastive pretraining of the victim (CP section 3), epoch by epoch.
+
+    Args:
+        images: uint8 [N, 3, H, W] on the device of the algorithm; labels are not used.
+        learner: algorithm and optimizer.
+        views: how views are drawn.
+        epochs: passes over the images.
+        batch_size: images a step, at least 2; at most N are used.
+        warmup_epochs: epochs of linear warm-up, step by step, to the cosine's value there.
+        warmup_lr: where the warm-up starts.
+        seed: of shuffling and views.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        learner: Learner,
+        views: Views,
+        *,
+        epochs: int,
+        batch_size: int,
+        warmup_epochs: int = 0,
+        warmup_lr: float = 0.01,
+        seed: int = 0,
+    ):
+        self.images, self.learner, self.views = images, learner, views
+        self.epochs, self.batch_size = epochs, min(batch_size, len(images))
+        self.warmup_epochs, self.warmup_lr = warmup_epochs, warmup_lr
+        self.seed = seed
+        self.history: list[Epoch] = []
+
+    def _inputs(self, epoch: int) -> Iterator[Tensor]:
+        """The epoch's float batches; sets the learning rate on the way."""
+        learner = self.learner
+        lr = cosine(epoch, self.epochs, lr=learner.lr, floor=learner.min_lr)
+        batches = epoch_batches(
+            len(self.images), self.batch_size, stream(self.seed, "shuffle", epoch)
+        )
+        warm = self.warmup_epochs * len(batches)
+        peak = cosine(self.warmup_epochs, self.epochs, lr=learner.lr, floor=learner.min_lr)
+        for number, index in enumerate(batches, start=(epoch - 1) * len(batches)):
+            warming = number < warm
+            set_lr(
+                learner.optimizer,
+                warmup(number, warm, start=self.warmup_lr, end=peak) if warming else lr,
+            )
+            yield to_float(self.images[index.to(self.images.device)])
+
+    def run(self) -> Iterator[Epoch]:
+        """Train the epochs that are left, one yield each."""
+        for epoch in range(len(self.history) + 1, self.epochs + 1):
+            steps = self.learner.steps(
+                self._inputs(epoch), self.views, stream(self.seed, "views", epoch)
+            )
+            loss = mean_loss(list(steps))
+            self.history.append(Epoch(epoch, loss, *self._geometry(epoch)))
+            yield self.history[-1]
+
+    @torch.no_grad()
+    def _geometry(self, epoch: int) -> tuple[float, float]:
+        """Alignment and uniformity on the first images, by fresh views (CP figure 4)."""
+        algorithm = self.learner.algorithm.eval()
+        x = to_float(self.images[:CURVE_IMAGES])
+        view_a, view_b = two_views(self.views, x, stream(self.seed, "curve", epoch))
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.learner.bf16):
+            z_a, z_b = unit(algorithm.embed(view_a)), unit(algorithm.embed(view_b))
+        return float(alignment(z_a, z_b)), float(uniformity(z_a))
+
+    def curves(self) -> dict[str, Tensor]:
+        """loss, alignment, uniformity: float32 [epochs done] each."""
+        return {
+            name: torch.tensor([getattr(entry, name) for entry in self.history])
+            for name in ("loss", "alignment", "uniformity")
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that a checkpoint needs."""
+        return self.learner.state() | with_prefix("curve", self.curves())
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Carry on after the epochs that `state` was taken at."""
+        self.learner.restore(tensors)
+        curves = without_prefix("curve", tensors)
+        rows = zip(*(curves[name].tolist() for name in curves), strict=True)
+        self.history = [
+            Epoch(epoch, **dict(zip(curves, row, strict=True))) for epoch, row in enumerate(rows, 1)
+        ]
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of weights in a module."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,21 @@
+"""The random views of contrastive learning: batched, differentiable, equal to torchvision on PIL.
+
+``recipe`` has ``Views`` (the recipe), ``ViewParams`` and ``normalize``; ``geometry`` the crop and
+``color`` the color operations. Names are loaded when first used, so that importing this package
+does not import torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cptools.core.views.recipe import ViewParams, Views, normalize
+
+__all__ = ["ViewParams", "Views", "normalize"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cptools.core.views import recipe
+
+    return getattr(recipe, name)

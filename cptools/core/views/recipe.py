@@ -1,0 +1,207 @@
+"""The recipe of the random views of contrastive learning, their parameters and their making."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from cptools.core.views import color, geometry
+
+
+@dataclass(frozen=True)
+class ViewParams:
+    """The random parameters of one view of each of ``B`` images; small tensors on the CPU.
+
+    Attributes:
+        top: First row of the crop, int64 [B].
+        left: First column of the crop, int64 [B].
+        height: Rows of the crop, int64 [B].
+        width: Columns of the crop, int64 [B].
+        flip: Whether the crop is mirrored left to right, bool [B].
+        jitter: Whether color jitter is applied, bool [B].
+        order: Operation at each position, int64 [B, 4], a permutation in each row: 0 brightness,
+            1 contrast, 2 saturation, 3 hue.
+        factors: Factor of each operation in the order of their numbers, float32 [B, 4].
+        gray: Whether the image becomes gray, bool [B].
+    """
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    flip: Tensor
+    jitter: Tensor
+    order: Tensor
+    factors: Tensor
+    gray: Tensor
+
+    def __len__(self) -> int:
+        return len(self.top)
+
+    def __getitem__(self, rows: slice | Tensor) -> "ViewParams":
+        """The parameters of some of the images."""
+        return ViewParams(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Views:
+    """Random resized crop, flip, color jitter, grayscale, normalize: as torchvision's on PIL.
+
+    Batched, each image with its own parameters, and differentiable to the images almost
+    everywhere. Equal to torchvision's transforms of PIL images up to rounding to 8 bits between
+    the operations.
+
+    Attributes:
+        size: Side of the square output in pixels.
+        mean: Mean of each channel in [0, 1], taken off at the end.
+        std: Standard deviation of each channel, divided by at the end.
+        scale: Bounds of the crop's area as a fraction of the image's.
+        ratio: Bounds of the crop's width / height.
+        flip: Probability of mirroring.
+        jitter: Strength of brightness, contrast, saturation (factor within 1 +- strength, not
+            below 0) and hue (shift within +- strength of a circle, at most 0.5).
+        jitter_p: Probability of color jitter.
+        gray_p: Probability of grayscale.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    scale: tuple[float, float] = (0.2, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
+    jitter_p: float = 0.8
+    gray_p: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuses what no view can be made of.
+
+        Raises:
+            ValueError: If a field is out of range.
+        """
+        if self.size < 1:
+            raise ValueError(f"size must be at least 1, not {self.size}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, not {self.std}")
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be two positive numbers in order, not {low}, {high}")
+        for name in ("flip", "jitter_p", "gray_p"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a probability, not {getattr(self, name)}")
+        if min(self.jitter) < 0 or self.jitter[3] > 0.5:
+            raise ValueError(f"jitter must not be negative, nor hue above 0.5, not {self.jitter}")
+
+    def draw(self, num: int, height: int, width: int, generator: torch.Generator) -> ViewParams:
+        """Draws the parameters of one view of each image.
+
+        The random numbers used do not depend on the recipe: a weaker one with the same generator
+        sees the same crops.
+
+        Args:
+            num: Number of images, B.
+            height: Height of the images in pixels.
+            width: Width of the images in pixels.
+            generator: On the CPU; advances.
+
+        Returns:
+            The parameters, on the CPU.
+        """
+        crops = 2 * geometry.TRIES + 2
+        uniforms = torch.rand(num, crops + 11, generator=generator, dtype=torch.float64)
+        top, left, rows, columns = geometry.crop_boxes(
+            uniforms[:, :crops], height=height, width=width, scale=self.scale, ratio=self.ratio
+        )
+        flip, jitter, gray = uniforms[:, crops : crops + 3].unbind(1)
+        strength = torch.tensor(self.jitter, dtype=torch.float64)
+        center = torch.tensor((1.0, 1.0, 1.0, 0.0), dtype=torch.float64)
+        low = center - strength
+        low[:3].clamp_(min=0)
+        factors = low + (center + strength - low) * uniforms[:, crops + 7 :]
+        return ViewParams(
+            top=top,
+            left=left,
+            height=rows,
+            width=columns,
+            flip=flip < self.flip,
+            jitter=jitter < self.jitter_p,
+            order=uniforms[:, crops + 3 : crops + 7].argsort(dim=1),
+            factors=factors.float(),
+            gray=gray < self.gray_p,
+        )
+
+    def apply(self, x: Tensor, params: ViewParams) -> Tensor:
+        """Makes the view of each image that the parameters describe.
+
+        Args:
+            x: float32 or float64 [B, 3, H, W] in [0, 1].
+            params: From :meth:`draw`, for images of this height and width.
+
+        Returns:
+            [B, 3, S, S] of the same type, normalized.
+
+        Raises:
+            ValueError: If ``x`` is no batch of float32 or float64 color images, or its length is
+                not that of the parameters.
+        """
+        if x.ndim != 4 or x.shape[1] != 3 or x.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"views need float32 or float64 images [B, 3, H, W], not {x.dtype} {list(x.shape)}"
+            )
+        if len(x) != len(params):
+            raise ValueError(f"{len(x)} images, but the parameters of {len(params)} views")
+
+        num, device, dtype = len(x), x.device, x.dtype
+        with color.full_precision(device):
+            boxes = torch.stack(
+                (params.top, params.left, params.height, params.width, params.flip)
+            ).to(device, non_blocking=True)
+            y = geometry.resized_crop(x, boxes, size=self.size)
+            if bool(params.jitter.any()):
+                plan = color.plan_jitter(
+                    params.jitter, params.order, params.factors, device=device, dtype=dtype
+                )
+                y = color.jitter(y.view(num, 3, -1), plan).view(y.shape)
+            if bool(params.gray.any()):
+                return _gray_and_normalize(y, params.gray, self.mean, self.std)
+            return normalize(y, self.mean, self.std)
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws parameters and applies them: one random view of each image."""
+        return self.apply(x, self.draw(len(x), x.shape[2], x.shape[3], generator))
+
+
+def normalize(
+    x: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Tensor:
+    """``(x - mean) / std`` of each channel.
+
+    Args:
+        x: float [B, 3, H, W].
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
+
+    Returns:
+        Of the shape and type of ``x``.
+    """
+    scale = 1 / torch.tensor(std, dtype=torch.float64)
+    shift = -torch.tensor(mean, dtype=torch.float64) * scale
+    scale = scale.to(x.device, x.dtype, non_blocking=True).view(1, 3, 1, 1)
+    shift = shift.to(x.device, x.dtype, non_blocking=True).view(1, 3, 1, 1)
+    return torch.addcmul(shift, x, scale)
+
+
+def _gray_and_normalize(
+    x: Tensor,
+    gray: Tensor,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> Tensor:
+    """:func:`normalize` after turning the images of ``gray`` (bool [B], CPU) gray: one matrix."""
+    scale = 1 / torch.tensor(std, dtype=torch.float64).view(3, 1)
+    matrices = (scale * color.gray_matrices(gray)).to(x.device, x.dtype, non_blocking=True)
+    shift = -torch.tensor(mean, dtype=torch.float64).view(3, 1) * scale
+    shift = shift.to(x.device, x.dtype, non_blocking=True)
+    return torch.baddbmm(shift, matrices, x.reshape(len(x), 3, -1)).view(x.shape)

@@ -1,0 +1,102 @@
+"""The look of every figure, and how one is saved: the same numbers give the same bytes.
+
+Figures are made with matplotlib's Figure object; pyplot and its global state are never imported.
+A light background of its own keeps a picture readable on dark pages; the colors are told apart
+with any color vision and, by their line styles, in black and white.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Literal
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+# Okabe and Ito, Color universal design (2008), darkest first; their yellow is too light for lines.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINE_STYLES = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
+INK, FAINT, GRID, PAPER = "#1A1A1A", "#5C5C5C", "#E3E3E0", "#FFFFFF"
+
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 9,
+    "text.color": INK,
+    "text.usetex": False,
+    "text.parse_math": False,  # a dollar in a label is a dollar
+    "axes.facecolor": PAPER,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlepad": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.handlelength": 2.6,
+    "figure.facecolor": PAPER,
+    "figure.dpi": 100,
+    "savefig.facecolor": PAPER,
+    "savefig.edgecolor": PAPER,
+    "savefig.bbox": None,
+    "svg.hashsalt": "cptools",
+    "svg.fonttype": "path",
+    "image.composite_image": True,
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Matplotlib's defaults and the style of cptools inside, the user's settings afterwards."""
+    defaults = {
+        key: value
+        for key, value in mpl.rcParamsDefault.items()
+        if not key.startswith(("backend", "interactive", "toolbar", "webagg", "tk.", "date.epoch"))
+    }
+    settings: Any = {**defaults, **_STYLE}
+    with mpl.rc_context(settings):
+        yield
+
+
+def save_figure(
+    figure: Figure,
+    file: BinaryIO,
+    format: Literal["png", "svg"] = "png",
+    *,
+    dpi: int = 200,
+) -> None:
+    """Write a figure: no date, no program version, the same bytes for the same figure.
+
+    Args:
+        figure: Made by a function of this package.
+        file: Open for writing in binary.
+        format: `png`, or `svg` with text as outlines, so that it needs no font.
+        dpi: Pixels an inch of a PNG; of the pictures inside an SVG.
+
+    Raises:
+        ValueError: The format is neither of the two.
+    """
+    if format not in ("png", "svg"):
+        raise ValueError(f"cannot write pictures as {format!r}; use png or svg")
+    nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    with figure_style():
+        figure.savefig(file, format=format, dpi=dpi, metadata=nothing[format])

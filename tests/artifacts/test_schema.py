@@ -1,0 +1,195 @@
+"""What makes an artifact valid: every rule is broken once, and the message says which."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cptools.artifacts.codec import build, decode, encode
+from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.frame import layout
+from cptools.artifacts.schema import Checkpoint, Dataset, Delta, Encoder, Entry, Input, Source
+
+DIGEST = "0123456789abcdef" * 4
+
+SIDE = Input(DIGEST, (Entry("cp-generate", "0.1.0", {"alg": "byol"}),), "delta")
+HISTORY = (Entry("cp-perturb", "0.1.0", {"seed": 0}, {"input": Input(DIGEST), "delta": SIDE}),)
+SOURCE = Source("shapes", {"limit": 4}, DIGEST)
+
+DATASET = Dataset(
+    train_images=np.zeros((4, 3, 2, 6), np.uint8),
+    train_labels=np.array([0, 1, 0, 1]),
+    test_images=np.zeros((1, 3, 2, 6), np.uint8),
+    test_labels=np.array([1]),
+    train_index=np.arange(4),
+    name="tiny",
+    classes=("cat", "dog"),
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    source=SOURCE,
+    history=HISTORY,
+)
+DELTA = Delta(np.zeros((2, 3, 2, 2), np.float32), "class", "8/255", "byol", DIGEST, HISTORY)
+ENCODER = Encoder(
+    tensors={
+        "backbone.conv1.weight": np.zeros((4, 3, 3, 3), np.float32),
+        "backbone.bn1.num_batches_tracked": np.array(3),
+        "head.0.weight": np.zeros((2, 2), np.float16),
+        "curve.loss": np.zeros(5, np.float32),
+    },
+    architecture="resnet18",
+    width=4,
+    feature_dim=8,
+    algorithm="simclr",
+    input_size=32,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    source=SOURCE,
+    history=HISTORY,
+)
+CHECKPOINT = Checkpoint({"step": np.array(3)}, "ab12")
+ALL = [DATASET, DELTA, ENCODER, CHECKPOINT]
+
+
+def attempt(artifact, header=None, arrays=None):
+    header = {**encode(artifact), **(header or {})}
+    arrays = {**artifact.arrays(), **(arrays or {})}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
+    header = {key: value for key, value in header.items() if value is not ...}
+    result = build(decode(header, layout(arrays)), arrays)
+    result.check()
+    return result
+
+
+@pytest.mark.parametrize("artifact", ALL, ids=lambda a: a.kind)
+def test_samples_are_valid(artifact):
+    assert encode(attempt(artifact)) == encode(artifact)
+
+
+@pytest.mark.parametrize("artifact", ALL, ids=lambda a: a.kind)
+def test_each_field_is_needed_and_no_other(artifact):
+    for key in encode(artifact):
+        with pytest.raises(ArtifactError, match=f"{key}|no format and kind"):
+            attempt(artifact, {key: ...})
+    with pytest.raises(ArtifactError, match="unknown field 'gift'"):
+        attempt(artifact, {"gift": 1})
+
+
+@pytest.mark.parametrize("artifact", ALL[:3], ids=lambda a: a.kind)
+@pytest.mark.parametrize(
+    "history",
+    [
+        None,
+        {},
+        [3],
+        [{}],
+        [{"tool": "rm -rf; ", "version": "", "parameters": {}, "inputs": {}}],
+        [{"tool": "cp-x", "version": 1, "parameters": {}, "inputs": {}}],
+        [{"tool": "cp-x", "version": "1", "parameters": [], "inputs": {}}],
+        [{"tool": "cp-x", "version": "1", "parameters": {"a b": 1}, "inputs": {}}],
+        [{"tool": "cp-x", "version": "1", "parameters": {}, "inputs": {"input": {}}}],
+        [
+            {
+                "tool": "cp-x",
+                "version": "1",
+                "parameters": {},
+                "inputs": {"input": {"digest": "ab", "history": [], "kind": ""}},
+            }
+        ],
+        [
+            {
+                "tool": "cp-x",
+                "version": "1",
+                "parameters": {},
+                "inputs": {"input": {"digest": DIGEST, "history": [], "kind": "gift"}},
+            }
+        ],
+    ],
+)
+def test_bad_history_is_refused(artifact, history):
+    with pytest.raises(ArtifactError, match="history"):
+        attempt(artifact, {"history": history})
+
+
+def test_endless_nesting_is_refused():
+    history: list[object] = []
+    for _ in range(5000):
+        inputs = {"delta": {"digest": DIGEST, "history": history, "kind": ""}}
+        history = [{"tool": "cp-x", "version": "1", "parameters": {}, "inputs": inputs}]
+    with pytest.raises(ArtifactError, match="too deep"):
+        attempt(DATASET, {"history": history})
+
+
+@pytest.mark.parametrize(
+    ("artifact", "header", "arrays", "message"),
+    [
+        (DATASET, {"format": True}, {}, "format True"),
+        (DATASET, {"kind": []}, {}, "kind"),
+        (DATASET, {"kind": "delta"}, {}, "unknown field|missing"),
+        (DATASET, {"name": 3}, {}, "name"),
+        (DATASET, {"classes": []}, {}, "classes"),
+        (DATASET, {"classes": ["a", 2]}, {}, "classes"),
+        (DATASET, {"classes": ["cat"]}, {}, "label 1 of train image 1 is not one of 1 classes"),
+        (DATASET, {"mean": [0, 0]}, {}, "mean"),
+        (DATASET, {"mean": [0, 0, 1.5]}, {}, "mean"),
+        (DATASET, {"mean": [0, 0, True]}, {}, "mean"),
+        (DATASET, {"std": [0, 0.1, 0.1]}, {}, "std"),
+        (DATASET, {"source": 3}, {}, "source"),
+        (DATASET, {"source": {"name": "x", "options": {}, "digest": "x"}}, {}, "source.digest"),
+        (DATASET, {}, {"train.images": None}, "'train.images' is missing"),
+        (DATASET, {}, {"test.labels": None}, "'test.labels' is missing"),
+        (DATASET, {}, {"gift": np.zeros(2)}, "'gift' is not part of this kind"),
+        (DATASET, {}, {"train.images": np.zeros((4, 3, 2, 6), np.float32)}, "float32.*not uint8"),
+        (DATASET, {}, {"train.images": np.zeros((4, 1, 2, 6), np.uint8)}, r"not uint8\[any, 3"),
+        (DATASET, {}, {"test.images": np.zeros((1, 3, 2, 7), np.uint8)}, "test.images"),
+        (DATASET, {}, {"train.labels": np.zeros(4, np.int32)}, "int32.*not int64"),
+        (DATASET, {}, {"train.labels": np.zeros(5, np.int64)}, r"int64\[5\], not int64\[4\]"),
+        (DATASET, {}, {"train.labels": np.array([0, 0, -1, 0])}, "label -1 of train image 2"),
+        (DATASET, {}, {"test.labels": np.array([2])}, "label 2 of test image 0"),
+        (DATASET, {}, {"train.index": np.arange(3)}, "train.index"),
+        (DATASET, {}, {"train.index": np.array([0, 1, -1, 2])}, "negative"),
+        (DELTA, {"mode": "pixel"}, {}, "mode"),
+        (DELTA, {"epsilon": "8/0"}, {}, "epsilon"),
+        (DELTA, {"epsilon": "1e-999999999"}, {}, "epsilon"),
+        (DELTA, {"epsilon": "256/255"}, {}, "epsilon is more than 1"),
+        (DELTA, {"epsilon": 0.03}, {}, "epsilon"),
+        (DELTA, {"dataset": DIGEST.upper()}, {}, "dataset"),
+        (DELTA, {}, {"delta": np.zeros((0, 3, 2, 2), np.float32)}, "empty"),
+        (DELTA, {}, {"delta": np.zeros((2, 3, 2, 2))}, "float64"),
+        (DELTA, {}, {"delta": np.full((2, 3, 2, 2), 1.001, np.float32)}, r"leaves \[-1, 1\]"),
+        (DELTA, {}, {"delta": np.full((2, 3, 2, 2), np.nan, np.float16)}, "not finite"),
+        (DELTA, {}, {"delta": np.full((2, 3, 2, 2), -np.inf, np.float32)}, "not finite"),
+        (ENCODER, {"width": 0}, {}, "width"),
+        (ENCODER, {"width": 4.0}, {}, "width"),
+        (ENCODER, {"feature_dim": True}, {}, "feature_dim"),
+        (ENCODER, {}, {"curve.loss": np.zeros((5, 1), np.float32)}, "curve.loss"),
+        (ENCODER, {}, {"head.0.weight": np.zeros(2)}, "float64"),
+        (ENCODER, {}, {"backbone.conv1.weight": np.float32([np.nan])}, "not finite"),
+        (ENCODER, {}, {"other": np.zeros(2)}, "'other' is not part"),
+        (CHECKPOINT, {"command": "sh"}, {}, "command"),
+    ],
+)  # fmt: skip
+def test_broken_rules_are_named(artifact, header, arrays, message):
+    with pytest.raises(ArtifactError, match=message):
+        attempt(artifact, header, arrays)
+
+
+def test_encoder_needs_a_backbone():
+    with pytest.raises(ArtifactError, match="no backbone"):
+        attempt(dataclasses.replace(ENCODER, tensors={"head.w": np.zeros(2, np.float32)}))
+
+
+def test_one_bad_value_is_found_in_every_block(monkeypatch):
+    monkeypatch.setattr("cptools.artifacts.frame.BLOCK", 64)
+    for position in (0, 17, 1023):
+        delta = np.zeros(1024, np.float32)
+        delta[position] = np.nan
+        with pytest.raises(ArtifactError, match="not finite"):
+            dataclasses.replace(DELTA, delta=delta).check()
+
+
+def test_summaries():
+    assert DATASET.summary() == "4+1 images 6x2, 2 classes"
+    assert DELTA.summary() == "byol, class-wise, 2 of 2x2, epsilon 8/255"
+    assert ENCODER.summary() == "simclr, resnet18 of width 4, 8 features"
+    assert CHECKPOINT.summary() == "1 tensor"

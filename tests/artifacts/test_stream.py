@@ -1,0 +1,433 @@
+"""Reading and writing artifacts: the same through files and pipes, and nothing half-read."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cptools.artifacts.codec import encode
+from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.frame import dump_json
+from cptools.artifacts.schema import (
+    KINDS,
+    Checkpoint,
+    Dataset,
+    Delta,
+    Encoder,
+    Entry,
+    Input,
+    Source,
+)
+from cptools.artifacts.stream import open_artifact, write_artifact
+
+DIGEST = "0123456789abcdef" * 4
+
+words = st.text(max_size=8)
+names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False).filter(lambda x: abs(x) != float("inf"))
+    | words
+)
+values = scalars | st.lists(scalars, max_size=3)
+digests = st.binary(max_size=4).map(lambda b: hashlib.sha256(b).hexdigest())
+entries = st.recursive(
+    st.builds(Entry, st.just("cp-dataset"), words, st.dictionaries(names, values, max_size=3)),
+    lambda inner: st.builds(
+        Entry,
+        st.from_regex("[a-z][a-z0-9-]{0,9}", fullmatch=True),
+        words,
+        st.dictionaries(names, values, max_size=3),
+        st.dictionaries(
+            names,
+            st.builds(
+                Input,
+                digests,
+                st.lists(inner, max_size=2).map(tuple),
+                st.sampled_from(["", "dataset", "delta", "encoder"]),
+            ),
+            max_size=2,
+        ),
+    ),
+    max_leaves=4,
+)
+histories = st.lists(entries, max_size=3).map(tuple)
+sources = st.none() | st.builds(Source, words, st.dictionaries(names, values, max_size=3), digests)
+shares = st.floats(0, 1)
+means = st.tuples(shares, shares, shares)
+stds = st.tuples(*[st.floats(0, 1, exclude_min=True)] * 3)
+sides = st.integers(1, 4)
+
+
+@st.composite
+def datasets(draw):
+    n, m, h, w = draw(sides), draw(st.integers(0, 3)), draw(sides), draw(sides)
+    classes = draw(st.lists(words, min_size=1, max_size=3))
+    labels = st.integers(0, len(classes) - 1)
+    index = hnp.arrays("int64", n, elements=st.integers(0, 2**62))
+    return Dataset(
+        train_images=draw(hnp.arrays("uint8", (n, 3, h, w))),
+        train_labels=draw(hnp.arrays("int64", n, elements=labels)),
+        test_images=draw(hnp.arrays("uint8", (m, 3, h, w))),
+        test_labels=draw(hnp.arrays("int64", m, elements=labels)),
+        train_index=draw(st.none() | index),
+        name=draw(words),
+        classes=tuple(classes),
+        mean=draw(means),
+        std=draw(stds),
+        source=draw(sources),
+        history=draw(histories),
+    )
+
+
+@st.composite
+def deltas(draw):
+    width = draw(st.sampled_from([16, 32]))
+    shape = (draw(sides), 3, draw(sides), draw(sides))
+    return Delta(
+        delta=draw(hnp.arrays(f"float{width}", shape, elements=st.floats(-1, 1, width=width))),
+        mode=draw(st.sampled_from(["class", "sample"])),
+        epsilon=draw(st.sampled_from(["0", "1", "8/255", "16/255"])),
+        algorithm=draw(words),
+        dataset=draw(digests),
+        history=draw(histories),
+    )
+
+
+def tensors(dtypes):
+    floats = st.floats(-1e3, 1e3, width=16)
+    shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+    return st.sampled_from(dtypes).flatmap(
+        lambda d: hnp.arrays(d, shapes, elements=floats if "float" in d else None)
+    )
+
+
+@st.composite
+def encoders(draw):
+    weights = tensors(["float32", "float16", "int64"])
+    curves = hnp.arrays("float32", st.integers(0, 4), elements=st.floats(-9, 9, width=32))
+    return Encoder(
+        tensors={
+            "backbone.conv1.weight": draw(weights),
+            **draw(st.dictionaries(names.map("head.{}".format), weights, max_size=3)),
+            **draw(st.dictionaries(names.map("curve.{}".format), curves, max_size=2)),
+        },
+        architecture=draw(words),
+        width=draw(sides),
+        feature_dim=draw(sides),
+        algorithm=draw(words),
+        input_size=draw(sides),
+        mean=draw(means),
+        std=draw(stds),
+        source=draw(sources),
+        history=draw(histories),
+    )
+
+
+every_dtype = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
+checkpoints = st.builds(
+    Checkpoint, st.dictionaries(names, tensors(every_dtype), max_size=4), digests
+)
+STRATEGIES = {
+    "dataset": datasets(),
+    "delta": deltas(),
+    "encoder": encoders(),
+    "checkpoint": checkpoints,
+}
+artifacts = st.one_of(*STRATEGIES.values())
+
+
+def to_bytes(artifact):
+    stdout = io.TextIOWrapper(io.BytesIO())
+    with mock.patch.object(sys, "stdout", stdout):
+        write_artifact(artifact, "-")
+    return stdout.buffer.getvalue()
+
+
+def from_stdin(data):
+    with mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(data))):
+        return open_artifact("-").read()
+
+
+def from_file(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "artifact.safetensors"
+        path.write_bytes(data)
+        return open_artifact(path).read()
+
+
+def same(a, b):
+    assert type(a) is type(b)
+    x, y = a.arrays(), b.arrays()
+    assert x.keys() == y.keys()
+    for name in x:
+        assert x[name].dtype == y[name].dtype
+        assert y[name].flags.writeable
+        assert y[name].flags.aligned
+        np.testing.assert_array_equal(x[name], y[name])
+    assert encode(a) == encode(b)
+    held = {f.name for f in dataclasses.fields(a)} & {"history", "source", "classes", "mean"}
+    assert all(getattr(a, name) == getattr(b, name) for name in held)
+    return True
+
+
+def small():
+    return Dataset(
+        train_images=np.arange(4 * 3 * 2 * 2, dtype=np.uint8).reshape(4, 3, 2, 2),
+        train_labels=np.array([0, 1, 0, 1]),
+        test_images=np.zeros((1, 3, 2, 2), np.uint8),
+        test_labels=np.array([1]),
+        train_index=None,
+        name="tiny",
+        classes=("cat", "dog"),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        source=Source("shapes", {"limit": 4}, DIGEST),
+        history=(Entry("cp-dataset", "0.1.0", {"input": "shapes", "seed": 0}),),
+    )
+
+
+def test_every_kind_has_a_strategy():
+    assert STRATEGIES.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", STRATEGIES)
+@pytest.mark.parametrize("read", [from_file, from_stdin])
+def test_write_then_read_is_identity(kind, read):
+    @settings(deadline=None, max_examples=40)
+    @given(STRATEGIES[kind])
+    def check(artifact):
+        data = to_bytes(artifact)
+        assert same(artifact, read(data))
+        assert to_bytes(read(data)) == data
+
+    check()
+
+
+@settings(deadline=None, max_examples=40)
+@given(artifacts)
+def test_bytes_equal_the_library(artifact):
+    arrays = {name: np.array(array) for name, array in artifact.arrays().items()}
+    metadata = {"cptools": dump_json(encode(artifact))}
+    assert to_bytes(artifact) == safetensors.numpy.save(arrays, metadata)
+
+
+@settings(deadline=None, max_examples=40)
+@given(artifacts, st.data())
+def test_any_truncation_is_refused(artifact, draw):
+    data = to_bytes(artifact)
+    cut = data[: draw.draw(st.integers(0, len(data) - 1))]
+    for read in (from_file, from_stdin):
+        with pytest.raises(ArtifactError, match=r"truncated|empty|not an artifact") as caught:
+            read(cut)
+        assert "\n" not in str(caught.value)
+
+
+def test_every_truncation_of_one_file_is_refused():
+    data = to_bytes(small())
+    for end in range(8, len(data)):
+        with pytest.raises(ArtifactError, match=f"truncated after {end} of [0-9]+ bytes; did"):
+            from_stdin(data[:end])
+
+
+@settings(deadline=None, max_examples=20)
+@given(artifacts, st.binary(min_size=1, max_size=9))
+def test_bytes_after_the_end_are_refused(artifact, more):
+    for read in (from_file, from_stdin):
+        with pytest.raises(ArtifactError, match="more bytes follow"):
+            read(to_bytes(artifact) + more)
+
+
+@settings(deadline=None, max_examples=300)
+@given(artifacts, st.data())
+def test_a_changed_header_is_refused_or_still_valid(artifact, draw):
+    data = bytearray(to_bytes(artifact))
+    (length,) = struct.unpack("<Q", data[:8])
+    position = draw.draw(st.integers(0, 8 + length - 1))
+    data[position] ^= draw.draw(st.integers(1, 255))
+    for read in (from_file, from_stdin):
+        try:
+            changed = read(bytes(data))
+        except ArtifactError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
+        else:
+            assert same(changed, from_stdin(to_bytes(changed)))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=600))
+def test_garbage_is_refused(data):
+    for read in (from_file, from_stdin):
+        with pytest.raises(ArtifactError):
+            read(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "empty input; did the command before the pipe fail?"),
+        (b"cp-generate: error: no such thing\nmore", "text: 'cp-generate: error: no such thing'"),
+        (b"<!DOCTYPE html><html>" * 40, "HTML"),
+        (b"PK\x03\x04" + bytes(600), "zip archive or PyTorch"),
+        (b"\x80\x04\x95" + bytes(600), "pickle"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(600), "PNG"),
+        (b"\x1f\x8b\x08" + bytes(600), "gzip"),
+        (b"\xfd7zXZ\0" + bytes(600), "xz data"),
+        (b"\x93NUMPY\1\0" + bytes(600), "numpy"),
+        (b"a/b.png" + bytes(250) + b"ustar" + bytes(250), "tar archive"),
+        (struct.pack("<Q", 2**63) + b"{}", "unknown"),
+        (struct.pack("<Q", 0) + b"{}", "unknown"),
+        (b"\x00\x01", "2 unknown bytes"),
+        (safetensors.numpy.save({"a": np.zeros(3)}), "not of cptools"),
+        (safetensors.numpy.save({"a": np.zeros(3)}, {"cptools": "[]"}), "no format and kind"),
+        (b'\x25\0\0\0\0\0\0\0{"__metadata__":{"cptools":"\\ud800"}}', "surrogates not allowed"),
+        (safetensors.numpy.save({}, {"cptools": '{"format":2,"kind":"dataset"}'}), "format 2"),
+        (safetensors.numpy.save({}, {"cptools": '{"format":1,"kind":"gift"}'}), "kind 'gift'"),
+    ],
+)
+@pytest.mark.parametrize("read", [from_file, from_stdin])
+def test_foreign_input_is_named(data, message, read):
+    with pytest.raises(ArtifactError) as caught:
+        read(data)
+    assert message in str(caught.value)
+
+
+def test_payload_larger_than_memory_is_refused():
+    huge = {"dtype": "U8", "shape": [2**58], "data_offsets": [0, 2**58]}
+    header = {"command": "0", "format": 1, "kind": "checkpoint", "history": []}
+    text = json.dumps({"__metadata__": {"cptools": json.dumps(header)}, "a": huge}).encode()
+    with pytest.raises(ArtifactError, match=r"memory|truncated"):
+        from_stdin(struct.pack("<Q", len(text)) + text + bytes(100))
+
+
+def test_tensors_at_odd_offsets_are_copied_to_aligned_memory():
+    order = {"b": ("U8", [1], [0, 1]), "a": ("F32", [2], [1, 9])}
+    table = {
+        n: dict(zip(("dtype", "shape", "data_offsets"), v, strict=True)) for n, v in order.items()
+    }
+    header = {"command": "0", "format": 1, "kind": "checkpoint", "history": []}
+    text = json.dumps({"__metadata__": {"cptools": json.dumps(header)}, **table}).encode()
+    data = struct.pack("<Q", len(text)) + text + b"\7" + np.array([1.5, -2], "<f4").tobytes()
+    for read in (from_file, from_stdin):
+        a = read(data).arrays()["a"]
+        assert a.flags.aligned
+        assert a.tolist() == [1.5, -2]
+
+
+def test_kind_is_checked_before_the_payload(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_artifact(small(), path)
+    reader = open_artifact(path, expect=("dataset", "delta"))
+    assert (reader.kind, reader.nbytes) == ("dataset", 5 * 12 + 5 * 8)
+    assert reader.specs["train.images"].shape == (4, 3, 2, 2)
+    assert reader.header["name"] == "tiny"
+    with pytest.raises(
+        ArtifactError, match=r"a\.safetensors: is of kind dataset; give one of .*encoder"
+    ):
+        open_artifact(path, expect=("encoder",))
+
+
+def test_truncated_file_is_refused_when_opened(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(to_bytes(small())[:-1])
+    with pytest.raises(ArtifactError, match="truncated after"):
+        open_artifact(path)
+
+
+@pytest.mark.parametrize("name", ["missing", ".", "a/b"])
+def test_unreadable_path_is_named(tmp_path, name):
+    with pytest.raises(ArtifactError, match=r"cannot read .*; give another file"):
+        open_artifact(tmp_path / name)
+
+
+def test_file_is_mapped_not_copied_and_never_changed(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_artifact(small(), path)
+    before = path.read_bytes()
+    images = open_artifact(path).read().train_images
+    images[:] = 255
+    assert path.read_bytes() == before
+    base = images
+    while isinstance(base, np.ndarray):
+        base = base.base
+    assert type(base.obj if isinstance(base, memoryview) else base).__name__ == "mmap"
+
+
+def test_input_may_be_replaced_while_it_is_in_use(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_artifact(small(), path)
+    first = open_artifact(path).read()
+    changed = dataclasses.replace(
+        small(), train_images=first.train_images[:1] + 1, train_labels=first.train_labels[:1]
+    )
+    write_artifact(changed, path)
+    assert same(small(), first)
+    assert same(changed, open_artifact(path).read())
+
+
+@pytest.mark.parametrize("action", ["read", "skip"])
+def test_fifo(tmp_path, action):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = threading.Thread(target=write_artifact, args=(small(), path))
+    writer.start()
+    result = getattr(open_artifact(path), action)()
+    writer.join()
+    assert path.is_fifo()
+    assert result is None if action == "skip" else same(small(), result)
+
+
+def test_skip_notices_truncation():
+    data = to_bytes(small())
+    for piece, message in ((data[:-1], "truncated"), (data + b"x", "more bytes")):
+        stdin = io.TextIOWrapper(io.BytesIO(piece))
+        with mock.patch.object(sys, "stdin", stdin), pytest.raises(ArtifactError, match=message):
+            open_artifact("-").skip()
+
+
+def test_non_contiguous_and_big_endian_arrays_are_written_as_they_read():
+    images = np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3).transpose(0, 3, 1, 2)
+    labels = np.array([0, 1, 0, 1], ">i8")
+    artifact = dataclasses.replace(small(), train_images=images, train_labels=labels)
+    result = from_stdin(to_bytes(artifact))
+    np.testing.assert_array_equal(result.train_images, images)
+    assert result.train_labels.tolist() == [0, 1, 0, 1]
+
+
+def test_same_bytes_in_every_process(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_artifact(small(), path)
+    code = (
+        "import sys; from cptools.artifacts.stream import *;"
+        "write_artifact(open_artifact(sys.argv[1]).read(), '-')"
+    )
+    for seed in ("1", "2", "3"):
+        command = [sys.executable, "-c", code, str(path)]
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run(command, capture_output=True, check=True, env=env)
+        assert done.stdout == path.read_bytes()
+
+
+def test_torch_stays_out():
+    code = "import sys, cptools.artifacts.stream, cptools.artifacts.history; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "numpy" in loaded
+    assert not loaded & {"torch", "torchvision", "typer", "rich", "PIL", "matplotlib"}

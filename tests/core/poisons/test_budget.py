@@ -1,0 +1,247 @@
+"""The poison budget: exact parsing, exact bound, differentiable perturbation."""
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cptools.core.poisons import budget
+from cptools.core.poisons.budget import (
+    check_bound,
+    perturb,
+    poison_uint8,
+    project,
+)
+from cptools.core.poisons.epsilon import levels, parse_epsilon
+
+epsilons = st.fractions(min_value=0, max_value=1, max_denominator=1000)
+seeds = st.integers(0, 2**31)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("8/255", Fraction(8, 255)),
+        ("0.03", Fraction(3, 100)),
+        ("0", Fraction(0)),
+        (" 16 / 255 ", Fraction(16, 255)),
+        ("1", Fraction(1)),
+        (".5", Fraction(1, 2)),
+        ("1.", Fraction(1)),
+        ("3e-2", Fraction(3, 100)),
+        ("255/255", Fraction(1)),
+    ],
+)
+def test_parse_epsilon_is_exact(text: str, value: Fraction) -> None:
+    assert parse_epsilon(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is no number"),
+        ("eight", "is no number"),
+        ("8/255/2", "is no number"),
+        ("nan", "is no number"),
+        ("inf", "is no number"),
+        ("0x8", "is no number"),
+        ("\u0668", "is no number"),
+        ("1_0/255", "is no number"),
+        ("1e999999999", "is no number"),
+        ("9" * 1000, "is no number"),
+        ("8/\n255 x", "is no number"),
+        ("8/0", "divides by zero"),
+        ("-8/255", "is negative"),
+        (" -0.1", "is negative"),
+        ("8", "write 8 gray levels of 255 as 8/255"),
+        ("256/255", "is greater than 1"),
+        ("1e99", "is greater than 1"),
+    ],
+)
+def test_parse_epsilon_refuses_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_epsilon(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 160
+
+
+@given(st.text(max_size=30))
+def test_parse_epsilon_of_anything_is_in_range_or_one_line(text: str) -> None:
+    try:
+        value = parse_epsilon(text)
+    except ValueError as error:
+        lines = str(error).splitlines()
+    else:
+        assert 0 <= value <= 1
+        lines = [str(value)]
+    assert len(lines) == 1
+
+
+@given(epsilons)
+def test_parse_epsilon_reads_what_fraction_prints(epsilon: Fraction) -> None:
+    assert parse_epsilon(str(epsilon)) == epsilon
+
+
+@given(st.integers(0, 255), st.fractions(0, 1).filter(lambda f: f < 1))
+def test_levels_is_the_exact_floor(whole: int, rest: Fraction) -> None:
+    epsilon = min(Fraction(1), (whole + rest) / 255)
+    most = levels(epsilon)
+    assert Fraction(most, 255) <= epsilon < Fraction(most + 1, 255)
+
+
+def test_levels_of_the_usual_radii() -> None:
+    assert [levels(Fraction(k, 255)) for k in range(256)] == list(range(256))
+    assert levels(Fraction("0.03")) == 7
+    assert levels(Fraction(0)) == 0
+
+
+@given(seeds, st.floats(0, 1))
+def test_project_and_perturb_stay_in_their_balls(seed: int, epsilon: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    delta = 3 * torch.randn((4, 3, 5, 6), generator=generator)
+    x = torch.rand((4, 3, 5, 6), generator=generator)
+    assert project(delta).abs().max() <= 1
+    assert torch.equal(project(project(delta)), project(delta))
+    poisoned = perturb(x, delta, epsilon)
+    assert poisoned.min() >= 0
+    assert poisoned.max() <= 1
+    assert (poisoned - x).abs().max() <= epsilon + 1e-6
+    assert torch.equal(poisoned, perturb(x, project(delta), epsilon))
+
+
+def test_perturb_has_the_gradient_of_the_clamps() -> None:
+    x = torch.tensor([0.5, 0.5, 0.99, 0.01], dtype=torch.float64).requires_grad_()
+    delta = torch.tensor([0.3, 1.5, 0.9, -0.9], dtype=torch.float64).requires_grad_()
+    perturb(x, delta, 0.1).sum().backward()
+    assert x.grad is not None
+    assert delta.grad is not None
+    assert x.grad.tolist() == [1, 1, 0, 0]  # the outer clamp holds the last two
+    assert delta.grad.tolist() == pytest.approx([0.1, 0, 0, 0])
+    inside = [torch.rand(2, 3, 4, 4, dtype=torch.float64).mul(0.5).add(0.2) for _ in range(2)]
+    assert torch.autograd.gradcheck(
+        lambda a, b: perturb(a, b, 0.1), [t.requires_grad_() for t in inside]
+    )
+
+
+def _poison_slowly(images: Any, delta: Any, rows: Any, epsilon: Fraction) -> Any:
+    """One pixel at a time, in exact fractions (Python's round ties to even as well)."""
+    out = np.empty_like(images)
+    most = levels(epsilon)
+    for index in np.ndindex(images.shape):
+        value = float(delta[(rows[index[0]], *index[1:])])
+        offset = round(255 * epsilon * Fraction(max(-1.0, min(1.0, value))))
+        out[index] = max(0, min(255, int(images[index]) + max(-most, min(most, offset))))
+    return out
+
+
+@given(seeds, st.sampled_from(["8/255", "1/255", "0", "1", "0.03", "0.0313", "127.5/255"]))
+@settings(max_examples=30, deadline=None)
+def test_poison_is_what_exact_arithmetic_gives(seed: int, text: str) -> None:
+    epsilon = Fraction(255, 510) if "." in text and "/" in text else parse_epsilon(text)
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (3, 3, 4, 5), dtype=np.uint8)
+    # Sixteenths are exact in float16 and hit the ties on purpose.
+    delta = (rng.integers(-20, 21, (2, 3, 4, 5)) / 16).astype(np.float16)
+    rows = rng.integers(0, 2, 3)
+    got = poison_uint8(
+        torch.from_numpy(images), torch.from_numpy(delta), torch.from_numpy(rows), epsilon
+    )
+    expected = _poison_slowly(images, delta, rows, epsilon)
+    if (255 * epsilon).denominator == 1:
+        assert np.array_equal(got.numpy(), expected)
+    else:  # float32 may sit on the other side of a tie
+        assert np.abs(got.numpy().astype(int) - expected).max() <= 1
+
+
+@given(seeds, epsilons)
+@settings(max_examples=50, deadline=None)
+def test_bound_is_exact_and_checked(seed: int, epsilon: Fraction) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (6, 3, 7, 5), dtype=torch.uint8, generator=generator)
+    delta = 2 * torch.randn((6, 3, 7, 5), generator=generator)
+    before = images.clone()
+    poisoned = poison_uint8(images, delta, torch.arange(6), epsilon)
+    moved = poisoned.int() - images.int()
+    assert moved.abs().max() <= levels(epsilon)
+    assert torch.equal(images, before)
+    check_bound(images, poisoned, epsilon)
+    # It is the rounded float perturbation, but for the clip to whole levels.
+    ideal = 255 * perturb(images / 255, delta, float(epsilon))
+    assert (poisoned - ideal).abs().max() < 1 + 1e-3
+    if (255 * epsilon).denominator == 1:
+        assert (poisoned - ideal).abs().max() <= 0.5 + 1e-3
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_class_delta_is_the_sample_delta_it_expands_to(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (9, 3, 4, 4), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 4, (9,), generator=generator)
+    delta = torch.rand((4, 3, 4, 4), generator=generator) * 2 - 1
+    epsilon = Fraction(8, 255)
+    by_class = poison_uint8(images, delta, labels, epsilon)
+    by_sample = poison_uint8(images, delta[labels], torch.arange(9), epsilon)
+    assert torch.equal(by_class, by_sample)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (7, 3, 4, 4), dtype=torch.uint8, generator=generator)
+    delta = torch.rand((7, 3, 4, 4), generator=generator) * 2 - 1
+    whole = poison_uint8(images, delta, torch.arange(7), Fraction(8, 255))
+    monkeypatch.setattr(budget, "_CHUNK", 100)  # two images
+    assert torch.equal(poison_uint8(images, delta, torch.arange(7), Fraction(8, 255)), whole)
+    whole[5, 2, 1, 3] = (int(images[5, 2, 1, 3]) + 77) % 256
+    with pytest.raises(ValueError, match="image 5, channel 2, row 1, column 3"):
+        check_bound(images, whole, Fraction(8, 255))
+
+
+def test_a_delta_that_is_no_number_cannot_break_the_bound() -> None:
+    images = torch.full((1, 3, 2, 2), 128, dtype=torch.uint8)
+    delta = torch.full((1, 3, 2, 2), float("nan"))
+    check_bound(
+        images, poison_uint8(images, delta, torch.tensor([0]), Fraction(4, 255)), Fraction(4, 255)
+    )
+
+
+def test_check_bound_names_the_worst_pixel_and_its_limit() -> None:
+    clean = torch.full((2, 3, 4, 5), 100, dtype=torch.uint8)
+    poisoned = clean.clone()
+    poisoned[0, 0, 0, 0] = 109
+    poisoned[1, 2, 3, 4] = 88
+    expected = (
+        "image 1, channel 2, row 3, column 4 went from 100 to 88, "
+        "12 levels where epsilon 8/255 allows 8"
+    )
+    with pytest.raises(ValueError, match=expected):
+        check_bound(clean, poisoned, Fraction(8, 255))
+    check_bound(clean, poisoned, Fraction(12, 255))
+
+
+def test_bad_arguments_are_explained() -> None:
+    images = torch.zeros((2, 3, 4, 4), dtype=torch.uint8)
+    delta = torch.zeros((5, 3, 4, 4))
+    rows = torch.tensor([0, 1])
+    epsilon = Fraction(8, 255)
+    with pytest.raises(ValueError, match="expected images as uint8"):
+        poison_uint8(images.float(), delta, rows, epsilon)
+    with pytest.raises(ValueError, match="3 x 8 x 8, but these are 3 x 4 x 4"):
+        poison_uint8(images, torch.zeros((5, 3, 8, 8)), rows, epsilon)
+    with pytest.raises(ValueError, match="one int64 row number for each of 2 images"):
+        poison_uint8(images, delta, rows[:1], epsilon)
+    with pytest.raises(ValueError, match="rows 0 to 4, but rows 0 to 5"):
+        poison_uint8(images, delta, torch.tensor([0, 5]), epsilon)
+    with pytest.raises(ValueError, match="poisoned ones 1 x 3 x 4 x 4"):
+        check_bound(images, images[:1], epsilon)
+
+
+def test_no_images_are_no_trouble() -> None:
+    none = torch.zeros((0, 3, 4, 4), dtype=torch.uint8)
+    rows = torch.zeros(0, dtype=torch.int64)
+    assert poison_uint8(none, torch.zeros((1, 3, 4, 4)), rows, Fraction(1, 255)).shape == none.shape
+    check_bound(none, none, Fraction(0))
