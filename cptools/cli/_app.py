@@ -181,6 +181,8 @@ def _explain(error: BaseException, name: str) -> tuple[int, str]:
             return 1, f"{where}{what}" + (f"; {hint}" if hint else "")
         case ValueError():
             return 2, text
+        case FloatingPointError() if text:  # training diverged
+            return 1, text
         case MemoryError():
             return 1, "out of memory; use fewer or smaller images, or a smaller --batch-size"
         case RuntimeError() if "memory" in text and ("out of" in text or "alloc" in text):

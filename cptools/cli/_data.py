@@ -98,6 +98,7 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
     """
     from cptools.artifacts.history import digest
     from cptools.artifacts.schema import Dataset, Source
+    from cptools.core.sources.contrast import scale_contrast
     from cptools.core.sources.select import channel_statistics
 
     options = {name: value for name, value in options.items() if value is not None}
@@ -109,6 +110,10 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
         path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
         name, arrays, classes = Path(path).name.split(".")[0], *_images(path, options)
     train_images, train_labels, test_images, test_labels, train_index = arrays
+    if "contrast" in options and path != "shapes":  # shapes are drawn at their contrast
+        train_images, test_images = (
+            scale_contrast(images, options["contrast"]) for images in (train_images, test_images)
+        )
     mean, std = channel_statistics(train_images)
     if not all(std):
         raise UsageError("a color channel is the same in every pixel; such pictures teach nothing")
@@ -171,7 +176,7 @@ def _shapes(options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
 def _torchvision(name: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
     from cptools.core.sources.torchvision_sets import SETS
 
-    _allow(options, name, ("limit", "limit_test", "classes", "seed"))
+    _allow(options, name, ("limit", "limit_test", "classes", "contrast", "seed"))
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     *arrays, names = SETS[name](Path(cache) / "cptools")
     return select_rows((*arrays, None), names, options)
@@ -181,7 +186,7 @@ def _images(path: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
     from cptools.artifacts.images import list_images, read_images
     from cptools.core.sources.select import relabel
 
-    _allow(options, path, ("limit", "limit_test", "classes", "size", "holdout", "seed"))
+    _allow(options, path, ("limit", "limit_test", "classes", "size", "holdout", "contrast", "seed"))
     found = list_images(path)
     test = found.test or found.train
     chosen = _choose(

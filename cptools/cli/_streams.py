@@ -6,10 +6,11 @@ Standard input is only peeked at here: whoever reads `-` afterwards sees all of 
 import difflib
 import io
 import os
+import re
 import select
 import stat
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ BUILT_IN = "shapes"
 PATIENCE = 2.0  # seconds before a silent pipe is explained
 
 _STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def resolve_input(
@@ -64,16 +66,28 @@ def resolve_input(
     raise UsageError(f"there is no {what} {value}; {hint}")
 
 
-def check_one_stdin(**inputs: str | None) -> None:
+def check_one_stdin(**inputs: str | Sequence[str] | None) -> None:
     """Make sure that at most one input reads standard input.
 
     Args:
-        **inputs: values by name of the option; `input` is the positional one.
+        **inputs: what `resolve_input` returned for the positional one, `input`, and the values of
+            options by their names; a list for what can be given several times.
     """
-    users = [name for name, value in inputs.items() if value in _STDIN]
+    users = [
+        "INPUT" if name == "input" else f"--{name.replace('_', '-')}"
+        for name, values in inputs.items()
+        for value in ([values] if isinstance(values, str) else values or [])
+        if value in _STDIN
+    ]
+    if len(users) == 2 and users[0] != users[1]:
+        raise UsageError(f"{' and '.join(users)} both read standard input; give one as a file")
     if len(users) > 1:
-        names = ["INPUT" if n == "input" else f"--{n.replace('_', '-')}" for n in users]
-        raise UsageError(f"{' and '.join(names)} both read standard input; give one as a file")
+        raise UsageError(f"{users[-1]} reads standard input twice; give a file")
+
+
+def is_stdout(o: str | None) -> bool:
+    """Whether what `-o` or the like said is standard output."""
+    return o in _STDOUT
 
 
 def plan_output(o: str | None, *, default_name: str) -> str:
@@ -82,7 +96,8 @@ def plan_output(o: str | None, *, default_name: str) -> str:
     Args:
         o: what `-o` said.
         default_name: file to make where there is no `-o` and standard output is a terminal, such
-            as `byol-class.dataset.safetensors`.
+            as `byol-class.dataset.safetensors`. It may come from a header that anybody wrote: what
+            is not a letter, digit, `_`, `-` or `.` is replaced.
 
     Returns:
         A path, or `-` for standard output.
@@ -93,7 +108,7 @@ def plan_output(o: str | None, *, default_name: str) -> str:
     """
     from cptools.artifacts.atomic import check_writable
 
-    if o is not None and o not in ("-", "/dev/stdout"):
+    if o is not None and not is_stdout(o):
         check_writable(o)
         if _is_terminal(o):
             raise UsageError(f"binary data does not go to a terminal, which {o} is; use a file")
@@ -104,7 +119,7 @@ def plan_output(o: str | None, *, default_name: str) -> str:
         return "-"
     if o is not None:
         raise UsageError("binary data does not go to a terminal; use -o FILE or a pipe")
-    path = _free_name(default_name)
+    path = _free_name(re.sub(r"[^\w.-]+", "-", default_name)[-200:].lstrip("-."))
     check_writable(path)
     return path
 

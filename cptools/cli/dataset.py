@@ -71,7 +71,7 @@ def dataset(
             "--contrast",
             min=0.0,
             max=1.0,
-            help="Of shapes: factor on the distance from mid gray [0.25].",
+            help="Factor on the distance from mid gray [1; of shapes: 0.25].",
         ),
     ] = None,
     seed: opt.Seed = 0,

@@ -1,0 +1,23 @@
+"""One thread, one hypothesis profile, and the markers of what this machine may lack."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)  # same sums in the same order, and no fight for the cores
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    lacking = {}
+    if not torch.cuda.is_available():
+        lacking["gpu"] = pytest.mark.skip(reason="needs a CUDA device")
+    if not os.environ.get("CPTOOLS_DATA"):
+        lacking["data"] = pytest.mark.skip(reason="needs CPTOOLS_DATA")
+    for item in items:
+        for marker, skip in lacking.items():
+            if marker in item.keywords:
+                item.add_marker(skip)
