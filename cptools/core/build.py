@@ -55,8 +55,14 @@ def build_encoder(name: str, width: int) -> Backbone:
     return encoder
 
 
-def build_algorithm(alg: str, values: Mapping[str, Any], *, seed: int) -> Algorithm:
-    """An algorithm with fresh weights, by a recipe's values."""
+def build_algorithm(
+    alg: str, values: Mapping[str, Any], *, seed: int, role: str = "victim"
+) -> Algorithm:
+    """An algorithm with fresh weights, by a recipe's values.
+
+    The role, "attacker" or "victim", keeps the two from starting at the same weights where their
+    seeds are equal: the attacker cannot know the victim's initialization (CP section 3).
+    """
     options = {
         argument: values[option]
         for option, argument in ALGORITHM_OPTIONS.items()
@@ -64,17 +70,23 @@ def build_algorithm(alg: str, values: Mapping[str, Any], *, seed: int) -> Algori
     }
     algorithm: Algorithm = load(ALGORITHMS[alg])(
         build_encoder(values["encoder"], values["width"]),
-        generator=stream(seed, "weights"),
+        generator=stream(seed, role, "weights"),
         **options,
     )
     return algorithm
 
 
 def build_learner(
-    alg: str, values: Mapping[str, Any], *, device: torch.device, bf16: bool, seed: int
+    alg: str,
+    values: Mapping[str, Any],
+    *,
+    device: torch.device,
+    bf16: bool,
+    seed: int,
+    role: str = "victim",
 ) -> Learner:
     """An algorithm on its device with its optimizer, by a recipe's values."""
-    algorithm = build_algorithm(alg, values, seed=seed).to(device)
+    algorithm = build_algorithm(alg, values, seed=seed, role=role).to(device)
     algorithm = algorithm.to(memory_format=torch.channels_last)
     return Learner(
         algorithm,

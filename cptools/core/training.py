@@ -20,6 +20,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
         params, lr=lr, weight_decay=weight_decay, betas=(momentum, 0.999)
     ),
 }
+DIVERGED = "training diverged (the loss is not finite); use a lower --lr"
 CURVE_IMAGES = 512  # images on which alignment and uniformity are measured after each epoch
 
 
@@ -104,9 +105,6 @@ def encoder_steps(
 
     Yields:
         The loss of each step, textbook scale, a detached scalar on the device.
-
-    Raises:
-        FloatingPointError: the loss is no longer finite.
     """
     algorithm.train()
     for x in inputs:
@@ -124,7 +122,7 @@ def mean_loss(losses: list[Tensor]) -> float:
     """Mean of the steps' losses; diverged training raises FloatingPointError."""
     mean = float(torch.stack(losses).mean())
     if not math.isfinite(mean):
-        raise FloatingPointError("training diverged (loss is not finite); lower --lr")
+        raise FloatingPointError(DIVERGED)
     return mean
 
 
@@ -144,7 +142,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = tensor.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
@@ -248,7 +246,7 @@ class Pretraining:
     ):
         self.images, self.learner, self.views = images, learner, views
         self.epochs, self.batch_size = epochs, min(batch_size, len(images))
-        self.warmup_epochs, self.warmup_lr = warmup_epochs, warmup_lr
+        self.warmup_epochs, self.warmup_lr = min(warmup_epochs, epochs), warmup_lr
         self.seed = seed
         self.history: list[Epoch] = []
 
@@ -275,8 +273,10 @@ class Pretraining:
             steps = self.learner.steps(
                 self._inputs(epoch), self.views, stream(self.seed, "views", epoch)
             )
-            loss = mean_loss(list(steps))
-            self.history.append(Epoch(epoch, loss, *self._geometry(epoch)))
+            done = Epoch(epoch, mean_loss(list(steps)), *self._geometry(epoch))
+            if not math.isfinite(done.alignment):
+                raise FloatingPointError(DIVERGED)
+            self.history.append(done)
             yield self.history[-1]
 
     @torch.no_grad()

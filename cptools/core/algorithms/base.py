@@ -53,14 +53,19 @@ def unit(z: Tensor) -> Tensor:
 
 
 def in_groups(forward: Callable[[Tensor], Tensor], x: Tensor, groups: int) -> Tensor:
-    """Apply `forward` to `groups` slices of the batch, one after the other.
+    """Apply `forward` to `groups` slices of the batch, one after the other, as even as can be.
 
     Batch normalization then sees each slice alone, as on that many GPUs without synchronized
-    batch norm: CP's attacker normalized over quarters of its batch (facts of the official code).
+    batch norm: CP's attacker normalized over quarters of its batch.
     """
     if groups == 1:
         return forward(x)
-    return torch.cat([forward(part) for part in x.chunk(groups)])
+    if len(x) < 2 * groups:
+        raise ValueError(
+            f"a batch of {len(x)} images makes no {groups} groups of two or more; "
+            "use a larger --batch-size or a smaller --bn-groups"
+        )
+    return torch.cat([forward(part) for part in x.tensor_split(groups)])
 
 
 def branch_gradient(dual: bool) -> AbstractContextManager[None]:

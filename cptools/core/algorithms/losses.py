@@ -1,7 +1,8 @@
 """The plain textbook losses of contrastive learning.
 
 Legend: N pairs of views, D embedding dimension, K negatives in the queue.
-All embeddings are L2-normalized by the caller and the losses compute in float32.
+All embeddings are L2-normalized by the caller and the losses compute in float32, also inside
+autocast.
 """
 
 import torch
@@ -24,7 +25,8 @@ def nt_xent(z_a: Tensor, z_b: Tensor, *, temperature: float) -> Tensor:
     """
     z = torch.cat([z_a, z_b]).float()  # [2N, D]
     num = len(z_a)
-    logits = z @ z.T / temperature  # [2N, 2N]
+    with torch.autocast(z.device.type, enabled=False):
+        logits = z @ z.T / temperature  # [2N, 2N]
     logits.fill_diagonal_(-torch.inf)
     positives = torch.arange(2 * num, device=z.device).roll(num)
     return F.cross_entropy(logits, positives)
@@ -44,7 +46,8 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, *, temperature: float) -> Tens
     """
     q, k, queue = q.float(), k.float(), queue.float()
     positive = (q * k).sum(dim=1, keepdim=True)  # [N, 1]
-    logits = torch.cat([positive, q @ queue.T], dim=1) / temperature  # [N, 1 + K]
+    with torch.autocast(q.device.type, enabled=False):
+        logits = torch.cat([positive, q @ queue.T], dim=1) / temperature  # [N, 1 + K]
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
 
 

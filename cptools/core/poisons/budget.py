@@ -25,17 +25,20 @@ def project(delta: Tensor) -> Tensor:
 
 
 def perturb(x: Tensor, delta: Tensor, epsilon: float) -> Tensor:
-    """Poison float images; gradients flow to `x` and `delta` where neither clamp holds.
+    """Poison float images; gradients flow to `x` and `delta` where the image stays in [0, 1].
+
+    The delta is not clamped here: torch's clamp has no gradient at its ends, where projected
+    gradient descent puts much of a delta, and none of that could ever come back.
 
     Args:
         x: Images [N, C, H, W] in [0, 1].
-        delta: One row an image (or a row that broadcasts), in units of epsilon.
+        delta: One row an image (or a row that broadcasts), in [-1, 1], units of epsilon.
         epsilon: L-infinity radius on the [0, 1] scale.
 
     Returns:
-        clamp(x + epsilon * clamp(delta, -1, 1), 0, 1), shape of `x`.
+        clamp(x + epsilon * delta, 0, 1), shape of `x`.
     """
-    return (x + epsilon * project(delta)).clamp(0, 1)
+    return (x + epsilon * delta).clamp(0, 1)
 
 
 def poison_uint8(images: Tensor, delta: Tensor, rows: Tensor, epsilon: Fraction) -> Tensor:

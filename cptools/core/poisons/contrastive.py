@@ -61,7 +61,7 @@ def delta_gradient(
     Args:
         algorithm: in eval mode.
         x: clean images [B, 3, H, W] in [0, 1].
-        delta: noise [K, 3, H, W] in units of epsilon.
+        delta: noise [K, 3, H, W] in [-1, 1], units of epsilon.
         rows: row of delta that each image wears, int64 [B].
         views: differentiable views (CP section 4.3).
         generator: randomness of the views.
@@ -136,7 +136,7 @@ class ContrastivePoisoning:
         """Do the rounds that are left, one yield each; `delta` is the poison so far."""
         learner = self.learner
         while self.round < self.rounds:
-            views_rng = stream(self.seed, "views", self.round)
+            views_rng = stream(self.seed, "attacker", "views", self.round)
             lr = cosine(self.round + 1, self.rounds, lr=learner.lr, floor=learner.min_lr)
             set_lr(learner.optimizer, lr)
             model = list(learner.steps(self._poisoned_batches(), self.views, views_rng))
@@ -157,14 +157,14 @@ class ContrastivePoisoning:
     def _poisoned_batches(self) -> Iterator[Tensor]:
         """Inputs of T_theta encoder steps; the walk through the epochs goes on across rounds."""
         for step in range(self.model_steps):
-            index = self._batch(self.round * self.model_steps + step, "model")
+            index = self._batch(self.round * self.model_steps + step, "attacker/model")
             yield perturb(to_float(self.images[index]), self.delta[self.rows[index]], self.epsilon)
 
     def _noise_steps(self, views_rng: torch.Generator) -> Iterator[Tensor]:
         """T_delta batches of T_p PGD steps on the noise that the batch wears."""
         algorithm = self.learner.algorithm.eval()  # batch norm by running statistics
         for step in range(self.noise_steps):
-            index = self._batch(step, f"noise/{self.round}")
+            index = self._batch(step, f"attacker/noise/{self.round}")
             x = to_float(self.images[index])
             worn, rows = torch.unique(self.rows[index], return_inverse=True)
             delta = self.delta[worn]

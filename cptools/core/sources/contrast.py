@@ -20,4 +20,5 @@ def scale_contrast(images: NDArray[np.uint8], contrast: float) -> NDArray[np.uin
     if not 0.0 < contrast <= 1.0:
         raise ValueError(f"expected contrast in (0, 1], got {contrast}")
     table = np.rint(127.5 + contrast * (np.arange(256) - 127.5)).astype(np.uint8)
-    return table[images]
+    scaled: NDArray[np.uint8] = table[images]
+    return scaled

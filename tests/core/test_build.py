@@ -1,0 +1,96 @@
+"""From recipe values to views, encoders, algorithms, learners."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cptools.core import recipes
+from cptools.core.algorithms import ALGORITHMS
+from cptools.core.build import build_algorithm, build_encoder, build_learner, build_views
+from cptools.core.encoders import DEFAULT_WIDTH, ENCODERS
+from cptools.core.lazy import load
+from cptools.core.views import Views
+
+MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+
+
+def values_of(alg: str, **changes: Any) -> dict[str, Any]:
+    return {**recipes.generate("quick", alg=alg, mode="class"), **changes}
+
+
+def test_views_hold_the_values() -> None:
+    values = {
+        "crop_area": 0.3, "flip_prob": 0.1, "jitter": 0.5, "jitter_prob": 0.7, "gray_prob": 0.6,
+    }  # fmt: skip
+    views = build_views(values, size=9, mean=MEAN, std=STD)
+    assert views == Views(
+        size=9, mean=MEAN, std=STD, scale=(0.3, 1.0), flip=0.1, jitter=(0.2, 0.2, 0.2, 0.05),
+        jitter_p=0.7, gray_p=0.6,
+    )  # fmt: skip
+
+
+def test_the_papers_views_are_the_default_ones() -> None:
+    assert build_views(recipes.VIEWS, size=32, mean=MEAN, std=STD) == Views(32, MEAN, STD)
+
+
+def test_hue_beyond_half_a_circle_is_refused() -> None:
+    build_views({**recipes.VIEWS, "jitter": 5.0}, size=32, mean=MEAN, std=STD)
+    with pytest.raises(ValueError, match=r"--jitter 5\.1 turns hue .* at most 5"):
+        build_views({**recipes.VIEWS, "jitter": 5.1}, size=32, mean=MEAN, std=STD)
+    with pytest.raises(ValueError, match="jitter must not be negative"):
+        build_views({**recipes.VIEWS, "jitter": -1.0}, size=32, mean=MEAN, std=STD)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_by_name(name: str) -> None:
+    encoder = build_encoder(name, DEFAULT_WIDTH[name])
+    assert encoder.feature_dim == 8 * DEFAULT_WIDTH[name]
+    assert DEFAULT_WIDTH.keys() == ENCODERS.keys()
+
+
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_options_reach_the_algorithm(alg: str) -> None:
+    changes = {"head_hidden": 12, "head_dim": 10, "bn_groups": 3, "width": 4}
+    applying = {"temperature": 0.3, "ema": 0.7, "queue_size": 5}
+    values = values_of(alg)
+    values |= changes | {k: v for k, v in applying.items() if k in values}
+    algorithm: Any = build_algorithm(alg, values, seed=0)
+    assert type(algorithm) is load(ALGORITHMS[alg])
+    assert algorithm.encoder.feature_dim == 32
+    linear = [m for m in algorithm.head["projector"].modules() if isinstance(m, nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in linear] == [(32, 12), (12, 10)]
+    assert algorithm.bn_groups == 3
+    assert getattr(algorithm, "temperature", 0.3) == 0.3
+    assert getattr(algorithm, "momentum", 0.7) == 0.7
+    if alg == "moco":
+        assert algorithm.queue.shape == (5, 10)
+    assert algorithm.has_momentum is (alg != "simclr")
+
+
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_weights_are_the_seeds(alg: str) -> None:
+    states = []
+    for global_seed, seed in ((0, 0), (1, 0), (0, 1)):
+        torch.manual_seed(global_seed)
+        states.append(build_algorithm(alg, values_of(alg), seed=seed).state_dict())
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    assert not torch.equal(states[0]["encoder.conv1.weight"], states[2]["encoder.conv1.weight"])
+
+
+def test_learner_holds_the_values() -> None:
+    values = values_of("moco", lr=0.3, min_lr=0.2, loss_scale=2.5, optimizer="sgd", momentum=0.8,
+                       weight_decay=0.01)  # fmt: skip
+    learner = build_learner("moco", values, device=torch.device("cpu"), bf16=True, seed=0)
+    assert (learner.lr, learner.min_lr, learner.loss_scale) == (0.3, 0.2, 2.5)
+    assert learner.bf16 is True
+    (group,) = learner.optimizer.param_groups
+    assert isinstance(learner.optimizer, torch.optim.SGD)
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.3, 0.8, 0.01)
+
+
+def test_load() -> None:
+    assert load("fractions:Fraction")(1, 2) == 0.5
+    with pytest.raises(ModuleNotFoundError):
+        load("no_such_module_here:x")

@@ -1,0 +1,159 @@
+"""Recipes: the papers' numbers, what the user typed, and that each of them can be built."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from cptools.core import recipes
+from cptools.core.algorithms import ALGORITHMS
+from cptools.core.build import ALGORITHM_OPTIONS, build_learner, build_views
+
+# CODE is kaiwenzha/contrastive-poisoning@628838c, the official code of CP.
+# CP table 9 and appendix B; learning rates that CODE:main.py forces; 0.1^3 of its cosine.
+TRAINING: dict[str, Any] = {
+    "encoder": "resnet18", "width": 64, "batch_size": 512,
+    "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "min_lr": 0.1**3,
+}  # fmt: skip
+# Heads, temperatures, momentum: CODE:cl_algs.py. Loss scale: what CODE's losses come to on the
+# four GPUs: SimCLR 0.5 / 0.07 / 4, MoCo 0.2 / 0.07, BYOL a quarter (-cos/2 for 2 (2 - 2 cos)).
+ALGORITHM: dict[str, dict[str, Any]] = {
+    "simclr": {
+        "lr": 0.5, "temperature": 0.5, "head_hidden": 512, "head_dim": 128,
+        "loss_scale": 0.5 / 0.07 / 4,
+    },
+    "moco": {
+        "lr": 0.3, "temperature": 0.2, "head_hidden": 512, "head_dim": 128, "ema": 0.99,
+        "queue_size": 4096, "loss_scale": 0.2 / 0.07,
+    },
+    "byol": {"lr": 1.0, "head_hidden": 4096, "head_dim": 256, "ema": 0.999, "loss_scale": 0.25},
+}  # fmt: skip
+# Views: CP appendix A; the defaults of torchvision 0.9 in CODE.
+VIEWS = {
+    "crop_area": 0.2, "flip_prob": 0.5, "jitter": 1.0, "jitter_prob": 0.8, "gray_prob": 0.2,
+}  # fmt: skip
+# CODE:README.md; the loaders of 50,000 images have 97 batches of 512.
+POISON = {
+    "class": {"rounds": 1000, "model_steps": 20, "noise_steps": 20, "pgd_steps": 1},
+    "sample": {"rounds": 200, "model_steps": 97, "noise_steps": 97, "pgd_steps": 5},
+}
+
+
+def numbers(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: pytest.approx(v, rel=3e-4) if isinstance(v, float) else v for k, v in values.items()}
+
+
+@pytest.mark.parametrize("mode", POISON)
+@pytest.mark.parametrize("alg", ALGORITHM)
+def test_the_papers_attacker(alg: str, mode: str) -> None:
+    # Step epsilon / 10: CP appendix B.3. CODE:main.py forces one step of 0.02 epsilon for BYOL.
+    # Batch norm saw a quarter of the batch: the attack ran on four GPUs with syncBN off.
+    expected = {**VIEWS, **TRAINING, **ALGORITHM[alg], **POISON[mode], "step_size": 0.1}
+    if alg == "byol":
+        expected |= {"pgd_steps": 1, "step_size": 0.02}
+    expected["bn_groups"] = 4
+    assert recipes.generate("paper", alg=alg, mode=mode) == numbers(expected)
+
+
+@pytest.mark.parametrize("alg", ALGORITHM)
+def test_the_papers_victim(alg: str) -> None:
+    # CODE: 1000 epochs; batch 512 > 256 means ten epochs of warm-up from 0.01; synchronized BN.
+    schedule = {"epochs": 1000, "warmup_epochs": 10, "warmup_lr": 0.01, "bn_groups": 1}
+    expected = {**VIEWS, **TRAINING, **ALGORITHM[alg], **schedule}
+    assert recipes.pretrain("paper", alg=alg, dataset="cifar10") == numbers(expected)
+    # CP: 200 epochs of batch 128 on ImageNet-100, too small a batch for the warm-up.
+    expected |= {"epochs": 200, "batch_size": 128, "warmup_epochs": 0}
+    assert recipes.pretrain("paper", alg=alg, dataset="imagenet-100") == numbers(expected)
+
+
+def test_the_papers_probe() -> None:
+    # CODE:evaluation.py and CP appendix B.2: lr 1.0, ImageNet-100 10.
+    expected = {"method": "sgd", "epochs": 100, "batch_size": 512, "lr": 1.0, "select": "last"}
+    assert recipes.probe("paper", method=None, dataset="cifar10") == expected
+    expected["lr"] = 10.0
+    assert recipes.probe("paper", method=None, dataset="imagenet-100") == expected
+    assert recipes.probe("quick", method=None, dataset="shapes")["method"] == "lbfgs"
+    assert recipes.probe("quick", method="knn", dataset="shapes") == {
+        "method": "knn", "k": 200, "temperature": 0.1
+    }  # fmt: skip
+
+
+def test_what_the_user_typed_wins() -> None:
+    recipe = recipes.generate("paper", alg="moco", mode="class")
+    given = dict.fromkeys(recipe) | {"lr": 0.0, "queue_size": 7, "temperature": None}
+    values = recipes.resolve(recipe, given, context="--alg moco")
+    assert values == {**recipe, "lr": 0.0, "queue_size": 7}
+    assert recipe["queue_size"] == 4096
+
+
+@pytest.mark.parametrize(
+    ("alg", "option", "flag"),
+    [
+        ("simclr", "queue_size", "--queue-size"),
+        ("simclr", "ema", "--ema"),
+        ("byol", "temperature", "--temperature"),
+        ("byol", "queue_size", "--queue-size"),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["quick", "paper"])
+def test_an_option_that_does_not_apply_is_named(
+    recipe: str, alg: str, option: str, flag: str
+) -> None:
+    for values in (
+        recipes.generate(recipe, alg=alg, mode="class"),
+        recipes.pretrain(recipe, alg=alg, dataset="shapes"),
+    ):
+        with pytest.raises(ValueError, match=f"^{flag} does not apply to --alg {alg}; leave it"):
+            recipes.resolve(values, {option: 1}, context=f"--alg {alg}")
+        assert recipes.resolve(values, {option: None}, context="") == values
+
+
+def test_lists_of_options_are_complete() -> None:
+    for alg in ALGORITHMS:
+        for recipe in ("quick", "paper"):
+            for mode in POISON:
+                assert set(recipes.generate(recipe, alg=alg, mode=mode)) <= set(recipes.GENERATE)
+            for dataset in ("shapes", "imagenet-100"):
+                values = recipes.pretrain(recipe, alg=alg, dataset=dataset)
+                assert set(values) <= set(recipes.PRETRAIN)
+    assert set(recipes.PROBE_METHODS["sgd"]) <= set(recipes.PROBE)
+    assert set(recipes.PROBE_METHODS["knn"]) <= set(recipes.PROBE)
+    assert len(set(recipes.GENERATE)) == len(recipes.GENERATE)
+
+
+def test_recipes_do_not_share_their_values() -> None:
+    recipes.generate("quick", alg="simclr", mode="class")["lr"] = 7
+    recipes.pretrain("paper", alg="byol", dataset="imagenet")["lr"] = 7
+    recipes.probe("paper", method=None, dataset="imagenet")["lr"] = 7
+    assert recipes.generate("quick", alg="simclr", mode="class")["lr"] != 7
+    assert recipes.pretrain("paper", alg="byol", dataset="shapes")["lr"] == 1.0
+    assert recipes.probe("paper", method=None, dataset="shapes")["lr"] == 1.0
+
+
+@pytest.mark.parametrize("recipe", ["quick", "paper"])
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_every_recipe_builds(alg: str, recipe: str) -> None:
+    for values in (
+        recipes.generate(recipe, alg=alg, mode="sample"),
+        recipes.pretrain(recipe, alg=alg, dataset="shapes"),
+    ):
+        values["width"] = min(values["width"], 8)
+        learner = build_learner(alg, values, device=torch.device("cpu"), bf16=False, seed=0)
+        views = build_views(values, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+        assert (learner.lr, learner.loss_scale) == (values["lr"], values["loss_scale"])
+        for option, attribute in ALGORITHM_OPTIONS.items():
+            if option in values and hasattr(learner.algorithm, attribute):
+                assert getattr(learner.algorithm, attribute) == values[option]
+        x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        view_a, view_b = views(torch.cat([x, x]), torch.Generator().manual_seed(1)).chunk(2)
+        loss = learner.algorithm.train().loss(view_a, view_b, dual=True)
+        assert bool(loss.isfinite())
+        with torch.no_grad():
+            assert learner.algorithm.embed(view_a).shape == (8, values["head_dim"])
+
+
+def test_recipes_need_neither_torch_nor_numpy() -> None:
+    code = "import sys, cptools.core.recipes; sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,114 @@
+"""The house: who imports whom, and what is imported only when used."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cptools
+
+ROOT = Path(cptools.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+IDS = [str(path.relative_to(ROOT)) for path in FILES]
+FORBIDDEN = {
+    "core": {"cptools.artifacts", "cptools.figures", "cptools.cli", "typer", "rich", "safetensors"},
+    "artifacts": {"cptools.core", "cptools.figures", "cptools.cli", "typer", "rich", "torch",
+                  "torchvision"},
+    "figures": {"cptools.core", "cptools.artifacts", "cptools.cli", "typer", "rich", "torch",
+                "torchvision", "safetensors"},
+    "cli": set(),
+}  # fmt: skip
+HEAVY = {"torch", "torchvision", "numpy", "matplotlib", "PIL", "safetensors"}
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[str]:
+    """Dotted names that a module imports anywhere: modules, and names taken from them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([base] if base else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, modules: set[str]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def package_of(path: Path) -> str:
+    return ".".join(["cptools", *path.relative_to(ROOT).parent.parts])
+
+
+def bad_imports(path: Path, text: str) -> list[str]:
+    """What `path`, holding `text`, may not import."""
+    parts = path.relative_to(ROOT).parts
+    layer = parts[0] if len(parts) > 1 else "top"
+    forbidden = FORBIDDEN.get(layer, {"cptools.cli", "typer", "rich", *HEAVY})
+    names = imports(ast.parse(text), package_of(path))
+    if layer == "cli" and parts[-1] != "_progress.py":
+        forbidden = {"rich"}
+    return [name for name in names if within(name, forbidden)]
+
+
+def test_the_package_is_found() -> None:
+    assert len(FILES) > 30
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} >= set(FORBIDDEN)
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_layers_do_not_cross(path: Path) -> None:
+    assert bad_imports(path, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("core/views/recipe.py", "from cptools.artifacts.schema import Dataset"),
+        ("core/views/recipe.py", "from cptools import artifacts"),
+        ("core/views/recipe.py", "from ... import artifacts"),
+        ("core/views/recipe.py", "def f():\n    import cptools.cli._app"),
+        ("core/training.py", "import rich.progress as p"),
+        ("artifacts/schema.py", "from cptools.core import views"),
+        ("artifacts/schema.py", "if TYPE_CHECKING:\n    from torch import Tensor"),
+        ("artifacts/schema.py", "from ..core.lazy import load"),
+        ("figures/style.py", "from cptools.artifacts import schema"),
+        ("cli/probe.py", "from rich.table import Table"),
+        ("__init__.py", "import numpy"),
+    ],
+)
+def test_crossings_would_be_seen(file: str, text: str) -> None:
+    assert bad_imports(ROOT / file, text) != []
+
+
+def test_registries_name_what_is_there() -> None:
+    from cptools.core.algorithms import ALGORITHMS
+    from cptools.core.defenses import DEFENSES
+    from cptools.core.encoders import ENCODERS
+    from cptools.core.lazy import load
+
+    for registry in (ALGORITHMS, ENCODERS, DEFENSES):
+        for spec in registry.values():
+            module = spec.split(":")[0]
+            assert module.startswith("cptools.core.")
+            assert callable(load(spec))
+
+
+LIGHT = [
+    "cptools", "cptools.core", "cptools.core.recipes", "cptools.core.algorithms",
+    "cptools.core.encoders", "cptools.core.defenses", "cptools.core.poisons.epsilon",
+    "cptools.artifacts", "cptools.figures",
+    *(f"cptools.cli.{path.stem}" for path in sorted((ROOT / "cli").glob("[!_]*.py"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_import_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
