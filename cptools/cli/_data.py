@@ -1,6 +1,7 @@
 """Datasets by name, folder, archive, file or pipe; and the clean data that a probe needs."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,13 @@ class SourceReader:
 
     Attributes:
         name: of the dataset.
+        file_name: what files made of it are called.
     """
 
     def __init__(self, path: str):
         self.path = path
-        self.name = path if path in SOURCES else Path(path).name.split(".")[0]
+        self.name = path if path in SOURCES else path_name(path)
+        self.file_name = self.name
 
     def read(self) -> "Dataset":
         """Make the dataset, as `cp-dataset` does."""
@@ -35,6 +38,7 @@ class FileReader:
 
     Attributes:
         name: of the dataset.
+        file_name: what files made of it are called.
     """
 
     def __init__(self, path: str):
@@ -42,6 +46,7 @@ class FileReader:
 
         self.reader = open_artifact(path, expect=("dataset",))
         self.name = str(self.reader.header["name"])
+        self.file_name = chain_name(self.reader.history) or self.name
 
     def read(self) -> "Dataset":
         """Read and check the contents."""
@@ -68,12 +73,38 @@ def open_dataset(path: str) -> SourceReader | FileReader:
     return SourceReader(path) if is_source(path) else FileReader(path)
 
 
+def path_name(path: str) -> str:
+    """Name of a folder or file without its suffixes; `.` has one too."""
+    return Path(os.path.abspath(path)).name.split(".")[0]  # noqa: PTH100 - links kept
+
+
+def chain_name(history: "Sequence[Entry]") -> str:
+    """What was done to a dataset, for a file name such as `byol-class-mc`; empty for nothing."""
+    words = []
+    for step in history:
+        match step.tool:
+            case "cp-generate":
+                words += [step.parameters.get("alg"), step.parameters.get("mode")]
+            case "cp-perturb":
+                words += ["noise" if step.parameters.get("noise") else "poisoned"]
+            case "cp-defend" if step.parameters.get("mc"):
+                words += ["mc"]
+            case "cp-pretrain":
+                words += [step.parameters.get("alg")]
+    return "-".join(str(word) for word in words if word)
+
+
 def entry(tool: str, parameters: dict[str, Any], inputs: "dict[str, Input]") -> "Entry":
     """A line of history: what is None was not used."""
     from cptools.artifacts.schema import Entry
 
     used = {name: value for name, value in parameters.items() if value is not None}
     return Entry(tool=tool, version=__version__, parameters=used, inputs=inputs)
+
+
+def as_typed(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of `cp-dataset` as they are typed, for the history."""
+    return {name: ",".join(v) if name == "classes" else v for name, v in options.items()}
 
 
 def main_input(digest: str) -> "dict[str, Input]":
@@ -108,7 +139,7 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
         name, arrays, classes = path, *_torchvision(path, options)
     else:
         path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
-        name, arrays, classes = Path(path).name.split(".")[0], *_images(path, options)
+        name, arrays, classes = path_name(path), *_images(path, options)
     train_images, train_labels, test_images, test_labels, train_index = arrays
     if "contrast" in options and path != "shapes":  # shapes are drawn at their contrast
         train_images, test_images = (
@@ -128,7 +159,7 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
         mean=mean,
         std=std,
         source=None,
-        history=(entry("cp-dataset", {"input": path, **options}, {}),),
+        history=(entry("cp-dataset", {"input": path, **as_typed(options)}, {}),),
     )
     source = Source(name=path, options=options, digest=digest(dataset.arrays()))
     return replace(dataset, source=source)
@@ -157,7 +188,7 @@ def clean_dataset(source: "Source | None", given: str | None, *, need: str) -> "
     wanted = f"the clean dataset {source.name} (sha256 {source.digest[:12]})"
     try:
         dataset = make_dataset(source.name, source.options)
-    except (ArtifactError, OSError) as error:
+    except (ArtifactError, OSError, UsageError, TypeError, ValueError) as error:  # anybody's header
         raise UsageError(f"{need} needs {wanted}: {error}; or give it with --dataset") from None
     if dataset_digest(dataset) != source.digest:
         raise UsageError(f"{need} needs {wanted}, but what is there now differs; give --dataset")

@@ -69,7 +69,7 @@ Output = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Settings and timing on stderr.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Settings on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON lines on stdout.")]
 CheckpointFile = Annotated[
     Path | None,

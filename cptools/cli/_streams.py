@@ -119,7 +119,7 @@ def plan_output(o: str | None, *, default_name: str) -> str:
         return "-"
     if o is not None:
         raise UsageError("binary data does not go to a terminal; use -o FILE or a pipe")
-    path = _free_name(re.sub(r"[^\w.-]+", "-", default_name)[-200:].lstrip("-."))
+    path = _free_name(re.sub(r"[^\w.-]+", "-", default_name)[-60:].lstrip("-."))
     check_writable(path)
     return path
 

@@ -71,6 +71,22 @@ def run_work(
             saved = time.monotonic()
 
 
+def check_checkpoint(path: Path | None) -> None:
+    """Make sure, before long work, that a checkpoint can be saved.
+
+    Raises:
+        ArtifactError: it cannot, or what is there is no checkpoint.
+    """
+    if path is None:
+        return
+    from cptools.artifacts.atomic import check_writable
+    from cptools.artifacts.stream import open_artifact
+
+    check_writable(path)
+    if path.exists():
+        open_artifact(path, expect=("checkpoint",)).close()
+
+
 def fingerprint(command: "Entry") -> str:
     """SHA-256 of a command: tool, version, parameters and digests of its inputs."""
     import hashlib

@@ -1,8 +1,10 @@
-"""`cptools`: list the tools; show the history of an artifact; check that it is whole and valid."""
+"""`cptools`: list the tools; history of an artifact; verify artifacts; sum up reports."""
 
 import json
 import sys
-from typing import Annotated
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
 
 import typer
 
@@ -11,19 +13,19 @@ from cptools.cli._streams import resolve_input
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
-    "cp-perturb": "apply natural perturbations, noise or a delta to a dataset",
+    "cp-perturb": "apply random noise or a delta to a dataset",
     "cp-generate": "poison a dataset against contrastive learning",
     "cp-pretrain": "train an encoder on a dataset",
     "cp-probe": "measure an encoder: linear probe, nearest neighbors",
-    "cp-defend": "clean a dataset: matrix completion, smoothing, noise and more",
-    "cp-select": "select a coreset of a dataset",
-    "cp-visualize": "draw artifacts and reports",
+    "cp-defend": "clean a dataset of poison: matrix completion",
+    "cp-visualize": "draw a poison or training curves",
 }
 
 app = make_app("cptools")
 
 File = Annotated[str | None, typer.Argument(help="Artifact, or - for standard input.")]
 Files = Annotated[list[str], typer.Argument(help="Artifacts; one may be - for standard input.")]
+Reports = Annotated[list[str], typer.Argument(help="Reports of cp-probe, JSON lines.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the history itself, as JSON.")]
 
 
@@ -37,7 +39,9 @@ def tools(context: typer.Context, version: Version = False) -> None:
         width = max(map(len, TOOLS))
         for name, line in TOOLS.items():
             typer.echo(f"{name:{width}}  {line}")
-        typer.echo(f"{'cptools':{width}}  this list; cptools history FILE, cptools verify FILE...")
+        typer.echo(
+            f"{'cptools':{width}}  this list; cptools history FILE, verify FILE..., report FILE..."
+        )
 
 
 @tool(app, "history")
@@ -82,6 +86,55 @@ def verify(files: Files) -> None:
             typer.echo(f"{file}: ok {verdict}")
     if is_bad:
         raise typer.Exit(2)
+
+
+@tool(app, "report")
+def report(files: Reports) -> None:
+    """Sum up probes over seeds as a Markdown table.
+
+    Reads the JSON lines of cp-probe. A row is a condition: files whose names are alike but for a
+    number at the end (clean-0.jsonl, clean-1.jsonl) are seeds of one. The interval is Student's,
+    95%, over the seeds; of a single probe it is that probe's own, over the test images.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for file in files:
+        rows.setdefault(_condition(file), []).extend(_probes(file))
+    typer.echo("| condition | accuracy (%) | 95% interval | seeds | each |")
+    typer.echo("| --- | --- | --- | --- | --- |")
+    for name, probes in rows.items():
+        typer.echo(_row(name, probes))
+
+
+def _condition(file: str) -> str:
+    """The file's name without folder, suffix and seed."""
+    return Path(file).name.split(".")[0].rstrip("0123456789").rstrip("-")
+
+
+def _probes(file: str) -> list[dict[str, Any]]:
+    """The reports in a file of JSON lines."""
+    try:
+        probes = [json.loads(line) for line in Path(file).read_text("utf-8").splitlines()]
+        if probes and all(0 <= p["low_percent"] <= p["accuracy_percent"] for p in probes):
+            return probes
+    except (ValueError, KeyError, TypeError):
+        pass
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; give reports of cp-probe") from None
+    raise UsageError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
+
+
+def _row(name: str, probes: list[dict[str, Any]]) -> str:
+    from cptools.core.evaluation.statistics import mean_interval
+
+    values = [probe["accuracy_percent"] for probe in probes]
+    low, high = probes[0]["low_percent"], probes[0]["high_percent"]
+    if len(values) > 1:
+        low, high = mean_interval(values)
+    each = " ".join(f"{value:.1f}" for value in values)
+    return (
+        f"| {name} | {fmean(values):.1f} | {max(low, 0):.1f} to {min(high, 100):.1f}"
+        f" | {len(values)} | {each} |"
+    )
 
 
 def _verdict(file: str) -> str:

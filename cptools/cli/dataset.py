@@ -12,13 +12,15 @@ from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._data import (
     SOURCES,
     FileReader,
+    as_typed,
     entry,
     is_source,
     main_input,
     make_dataset,
+    path_name,
     select_rows,
 )
-from cptools.cli._streams import deliver, plan_output, resolve_input
+from cptools.cli._streams import deliver, is_stdout, plan_output, resolve_input
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset
@@ -94,18 +96,18 @@ def dataset(
     options: dict[str, Any] = {
         "limit": limit,
         "limit_test": limit_test,
-        "classes": classes.split(",") if classes else None,
+        "classes": None if classes is None else classes.split(","),
         "size": size,
         "holdout": holdout,
         "contrast": contrast,
         "seed": seed,
     }
-    other = export is not None or info or as_json
+    if (info or as_json) and is_stdout(output):
+        raise UsageError("dataset and description both go to stdout; give -o FILE")
     target = None
-    if output is not None or not other:
-        target = plan_output(
-            output, default_name=f"{Path(path).name.split('.')[0]}.dataset.safetensors"
-        )
+    if output is not None or not (export is not None or info or as_json):
+        name = "dataset" if path == "-" else path_name(path)
+        target = plan_output(output, default_name=f"{name}.dataset.safetensors")
     made = make_dataset(path, options) if is_source(path) else _select(path, options)
     if export is not None:
         _export(made, export, quiet=quiet)
@@ -141,7 +143,7 @@ def _select(path: str, options: dict[str, Any]) -> "Dataset":
         found.classes,
         given,
     )
-    command = entry("cp-dataset", given, main_input(dataset_digest(found)))
+    command = entry("cp-dataset", as_typed(given), main_input(dataset_digest(found)))
     return replace(
         found,
         **dict(

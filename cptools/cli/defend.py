@@ -57,7 +57,7 @@ def defend(
         end_dry_run(settings)
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
     reader = FileReader(path)
-    target = plan_output(output, default_name=f"{reader.name}-mc.dataset.safetensors")
+    target = plan_output(output, default_name=f"{reader.file_name}-mc.dataset.safetensors")
     show_settings(settings, verbose=verbose)
     dataset = reader.read()
 

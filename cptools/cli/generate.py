@@ -10,8 +10,14 @@ from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, tool
 from cptools.cli._data import SOURCES, entry, main_input, open_dataset
 from cptools.cli._delta import read_delta
-from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
-from cptools.cli._work import end_dry_run, run_work, show_settings, to_arrays
+from cptools.cli._streams import check_one_stdin, deliver, is_stdout, plan_output, resolve_input
+from cptools.cli._work import (
+    check_checkpoint,
+    end_dry_run,
+    run_work,
+    show_settings,
+    to_arrays,
+)
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset, Delta
@@ -123,9 +129,10 @@ def generate(
     }  # fmt: skip
     if dry_run:
         end_dry_run(settings)
-    check_one_stdin(input=input, init=init)
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
+    check_one_stdin(input=path, init=init)
     outputs = _plan_outputs(output, delta, f"{alg}-{mode}")
+    check_checkpoint(checkpoint)
     reader = open_dataset(path)
     start = None if init is None else read_delta(init)
 
@@ -148,8 +155,10 @@ def _plan_outputs(output: str | None, delta: str | None, name: str) -> str | Non
     """Where the dataset goes; None for nowhere, where the delta takes stdout."""
     if delta is not None:
         plan_output(delta, default_name="")
-    if delta == "-":
-        if output == "-":
+        if delta == output and not is_stdout(delta) and not delta.startswith("/dev/"):
+            raise UsageError(f"dataset and delta both go to {delta}; give one another file")
+    if is_stdout(delta):
+        if is_stdout(output):
             raise UsageError("dataset and delta both go to stdout; give one of them a file")
         return None if output is None else plan_output(output, default_name="")
     return plan_output(output, default_name=f"{name}.dataset.safetensors")
@@ -194,19 +203,22 @@ def _poison(
     elif init.mode == "class":
         start = torch.from_numpy(init.delta).float()[torch.from_numpy(dataset.train_labels)]
     else:
-        raise UsageError("--init: a sample-wise delta cannot start a class-wise one")
+        raise UsageError(
+            "--init: a sample-wise delta cannot start a class-wise one; give --mode sample"
+        )
     learner = build_learner(
         settings["alg"],
         settings,
         device=device,
         bf16=settings["precision"] == "bf16",
         seed=settings["seed"],
+        role="attacker",
     )
     radius = parse_epsilon(settings["epsilon"])
     work = ContrastivePoisoning(
         images,
         rows,
-        start.to(device),
+        start.to(device, copy=True),
         learner,
         build_views(settings, size=images.shape[-1], mean=dataset.mean, std=dataset.std),
         epsilon=float(radius),

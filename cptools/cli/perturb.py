@@ -70,8 +70,8 @@ def perturb(
     }  # fmt: skip
     if dry_run:
         end_dry_run(settings)
-    check_one_stdin(input=input, delta=delta)
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
+    check_one_stdin(input=path, delta=delta)
     target = plan_output(
         output, default_name=f"{'noise' if noise else 'poisoned'}.dataset.safetensors"
     )

@@ -10,7 +10,13 @@ from cptools.cli import _options as opt
 from cptools.cli._app import Version, make_app, run, tool
 from cptools.cli._data import SOURCES, entry, main_input, open_dataset
 from cptools.cli._streams import deliver, plan_output, resolve_input
-from cptools.cli._work import end_dry_run, run_work, show_settings, to_arrays
+from cptools.cli._work import (
+    check_checkpoint,
+    end_dry_run,
+    run_work,
+    show_settings,
+    to_arrays,
+)
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset, Encoder
@@ -72,6 +78,7 @@ def pretrain(
 
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     target = "-" if dry_run else plan_output(output, default_name=f"{alg}.encoder.safetensors")
+    check_checkpoint(checkpoint)
     reader = open_dataset(path)
     values = recipes.resolve(
         recipes.pretrain(recipe, alg=alg, dataset=reader.name),

@@ -93,8 +93,8 @@ def probe(
     typed = dict(locals())
     from cptools.core import recipes
 
-    check_one_stdin(input=input, **{f"dataset {i}": name for i, name in enumerate(dataset or [])})
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
+    check_one_stdin(input=path, dataset=dataset)
 
     from cptools.artifacts.atomic import atomic_write, check_writable
     from cptools.artifacts.schema import Encoder

@@ -8,7 +8,7 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._data import clean_dataset
+from cptools.cli._data import chain_name, clean_dataset, path_name
 from cptools.cli._streams import check_one_stdin, plan_output, resolve_input
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def visualize(
     uniformity over one another.
     """
     names: list[str | None] = [*inputs] if inputs else [None]
-    check_one_stdin(**{f"input {i}": name for i, name in enumerate(names)})
     paths = [resolve_input(name, starts_chain=False, sources=(), quiet=quiet) for name in names]
+    check_one_stdin(input=paths, dataset=dataset)
     kind = _format(format, output)
 
     from cptools.artifacts.stream import open_artifact
@@ -101,8 +101,10 @@ def _format(format: str | None, output: str | None) -> Any:
 
 
 def _stem(path: str, artifact: "Artifact") -> str:
-    """Name of the picture: that of the input's file, or its kind."""
-    return artifact.kind if path == "-" else Path(path).name.split(".")[0]
+    """Name of the picture: that of the input's file, or what was done."""
+    if path == "-":
+        return chain_name(artifact.history) or artifact.kind
+    return path_name(path)
 
 
 def _draw(
@@ -152,16 +154,9 @@ def _poisoned(poisoned: "Dataset", given: str | None, title: str | None) -> Any:
     from cptools.figures.noise_grid import noise_grid
 
     clean = clean_dataset(poisoned.source, given, need="the picture")
-    rows = np.arange(len(poisoned.train_images))
-    if len(clean.train_images) != len(rows):
-        if poisoned.train_index is None:
-            raise UsageError(
-                f"the dataset has {len(rows)} training images and the clean one"
-                f" {len(clean.train_images)}; give the clean one with --dataset"
-            )
-        rows = poisoned.train_index
     shown = _one_a_class(poisoned.train_labels)
-    before, after = clean.train_images[rows[shown]], poisoned.train_images[shown]
+    before = clean.train_images[_clean_rows(poisoned, clean)[shown]]
+    after = poisoned.train_images[shown]
     if before.shape != after.shape:
         raise UsageError("clean and poisoned images differ in size; give the right --dataset")
     levels = int(np.abs(before.astype(np.int16) - after).max())
@@ -177,6 +172,32 @@ def _poisoned(poisoned: "Dataset", given: str | None, title: str | None) -> Any:
         else "poisoned",
         title=f"Poison on {poisoned.name}" if title is None else title,
         caption=_caption(poisoned.history),
+    )
+
+
+def _clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
+    """The row of the clean dataset that each training image was made of.
+
+    Where rows were chosen after the clean dataset was made, both name rows of what they came from.
+    """
+    import numpy as np
+
+    num = len(poisoned.train_images)
+    if len(clean.train_images) == num:
+        return np.arange(num)
+    if poisoned.train_index is not None:
+        ids = clean.train_index
+        if ids is None:
+            ids = np.arange(len(clean.train_images))
+        order = np.argsort(ids)
+        rows = order[
+            np.searchsorted(ids, poisoned.train_index, sorter=order).clip(max=len(ids) - 1)
+        ]
+        if np.array_equal(ids[rows], poisoned.train_index):
+            return rows
+    raise UsageError(
+        f"the dataset has {num} training images and the clean one {len(clean.train_images)};"
+        " give the clean one with --dataset"
     )
 
 

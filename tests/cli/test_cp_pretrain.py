@@ -1,0 +1,139 @@
+"""`cp-pretrain`: the encoder, its curves, how it was made, and checkpoints."""
+
+import json
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from conftest import TINY_TRAINING
+
+from cptools.artifacts.history import dataset_digest
+from cptools.artifacts.stream import open_artifact
+
+
+@pytest.mark.parametrize("alg", ["simclr", "moco", "byol"])
+def test_encoder(make, tmp_path, files, alg):
+    clean = open_artifact(files / "clean.safetensors").read()
+    made = make(
+        "cp-pretrain", files / "clean.safetensors", "--alg", alg, "--epochs", 2,
+        "--batch-size", 32, o=tmp_path / "a",
+    )  # fmt: skip
+    assert (made.architecture, made.width, made.algorithm) == ("resnet10", 8, alg)
+    assert (made.input_size, made.feature_dim) == (32, 64)
+    assert (made.mean, made.std, made.source) == (clean.mean, clean.std, clean.source)
+    for curve in ("loss", "alignment", "uniformity"):
+        assert made.tensors[f"curve.{curve}"].shape == (2,)
+    assert "backbone.conv1.weight" in made.tensors
+    assert any(name.startswith("head.") for name in made.tensors)
+    *before, step = made.history
+    assert tuple(before) == clean.history
+    assert (step.tool, step.parameters["epochs"], step.parameters["alg"]) == ("cp-pretrain", 2, alg)
+    assert step.inputs["input"].digest == dataset_digest(clean)
+    assert ("ema" in step.parameters) == (alg != "simclr")
+
+
+def test_training_changes_the_weights_and_the_seed_the_start(make, tmp_path, files):
+    def weights(*arguments):
+        encoder = make("cp-pretrain", files / "clean.safetensors", *arguments, o=tmp_path / "a")
+        return encoder.tensors["backbone.conv1.weight"]
+
+    start = weights("--epochs", 1, "--lr", 0, "--weight-decay", 0)
+    assert not np.array_equal(weights(*TINY_TRAINING), start)
+    assert not np.array_equal(weights("--epochs", 1, "--lr", 0, "--seed", 1), start)
+    assert np.array_equal(weights("--epochs", 2, "--lr", 0, "--weight-decay", 0), start)
+
+
+def test_labels_are_not_used(make, tmp_path, files):
+    from dataclasses import replace
+
+    from cptools.artifacts.stream import write_artifact
+
+    clean = open_artifact(files / "clean.safetensors").read()
+    write_artifact(replace(clean, train_labels=clean.train_labels * 0), tmp_path / "one")
+    curves = [
+        make("cp-pretrain", path, *TINY_TRAINING, o=tmp_path / "a").tensors["curve.loss"]
+        for path in (files / "clean.safetensors", tmp_path / "one")
+    ]
+    assert np.array_equal(*curves)
+
+
+def test_stream(tool, files):
+    data = (files / "poisoned.safetensors").read_bytes()
+    done = tool("cp-pretrain", *TINY_TRAINING, stdin=data)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (files / "encoder.safetensors").read_bytes()
+
+
+def test_encoder_and_width(make, tmp_path, files):
+    made = make(
+        "cp-pretrain", files / "few.safetensors", "--encoder", "resnet18", "--width", 4,
+        "--epochs", 1, o=tmp_path / "a",
+    )  # fmt: skip
+    assert (made.architecture, made.width, made.feature_dim) == ("resnet18", 4, 32)
+
+
+def test_dry_run(tool, files, pictures):
+    done = tool("cp-pretrain", files / "clean.safetensors", "--recipe", "paper", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    settings = json.loads(done.out)
+    assert (settings["epochs"], settings["warmup_epochs"], settings["lr"]) == (1000, 10, 0.5)
+    assert json.loads(tool("cp-pretrain", pictures, "-n", "--lr", 2).out)["lr"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{clean} --ema 0.9", "--ema does not apply to --alg simclr; leave it out"),
+        ("{clean} --alg moko", "'moko' is not one of simclr, moco, byol"),
+        ("{clean} --epochs 0", "invalid value for '--epochs'"),
+        ("{encoder}", "is of kind encoder; give one of kind dataset"),
+        ("nowhere", "there is no file or source nowhere;"),
+        ("-", "nothing is piped into standard input;"),
+        ("{clean} -o /no/where", "there is no folder /no;"),
+        ("{clean} --checkpoint .", "it is a folder;"),
+        ("{clean} --checkpoint {delta}", "is of kind delta; give one of kind checkpoint"),
+        ("{clean} --device cuda:99", "no device 'cuda:99' on this machine;"),
+        ("{clean} --precision fp8", "'fp8' is not one of auto, fp32, bf16"),
+    ],
+)
+def test_refusals(tool, files, arguments, message):
+    names = {path.stem: path for path in files.iterdir()}
+    tool("cp-pretrain", *arguments.format(**names).split()).refused(message)
+
+
+def test_divergence_is_one_line(tool, tmp_path, files):
+    done = tool(
+        "cp-pretrain", files / "clean.safetensors", "--epochs", 3, "--lr", 1e30,
+        "-o", tmp_path / "a",
+    )  # fmt: skip
+    assert (done.code, done.out) == (1, b"")
+    assert done.err == "cp-pretrain: error: training diverged (loss is not finite); lower --lr\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_and_carried_on_gives_the_same_bytes(make, environment, tmp_path, files):
+    words = [
+        "cp-pretrain", files / "clean.safetensors", "--alg", "moco", "--epochs", "25",
+        "--batch-size", "32",
+    ]  # fmt: skip
+    make(*words, o=tmp_path / "whole")
+    command = [*words, "--checkpoint", tmp_path / "saved", "-o", tmp_path / "resumed"]
+    options = {"env": environment, "stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **options)
+    while not (tmp_path / "saved").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == b""
+    assert process.returncode == 130
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "saved"}
+    done = subprocess.run(command, timeout=60, **options)
+    told = f"cp-pretrain: carrying on from {tmp_path}/saved: 1 of 25 done\n"
+    assert (done.returncode, done.stderr.decode()) == (0, told)
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_printed_history_gives_the_same_bytes(same_again, files):
+    same_again(files / "encoder.safetensors")
