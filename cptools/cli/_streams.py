@@ -48,6 +48,8 @@ def resolve_input(
         if _has_content(quiet=quiet):
             return "-"
         if starts_chain:
+            if _may_carry_data():  # rather an upstream failure than a wish
+                say(f"standard input is empty; taking the built-in {BUILT_IN}", quiet=quiet)
             return BUILT_IN
         if _may_carry_data():
             raise UsageError("empty input; did the command before the pipe fail?")

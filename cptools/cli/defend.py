@@ -68,7 +68,9 @@ def defend(
     from cptools.artifacts.history import dataset_digest
     from cptools.core.device import choose_device
 
-    images = torch.from_numpy(dataset.train_images).to(choose_device(device))
+    place = choose_device(device)
+    settings["device"] = place.type
+    images = torch.from_numpy(dataset.train_images).to(place)
     defended = _complete(images, drop=mc_drop, keep=mc_keep, seed=seed, quiet=quiet)
     command = entry("cp-defend", settings, main_input(dataset_digest(dataset)))
     deliver(

@@ -42,6 +42,10 @@ PAPER_POISON: dict[str, Values] = {  # official code's README; step_size: CP app
 }  # fmt: skip
 PAPER_POISON_BYOL: Values = {"pgd_steps": 1, "step_size": 0.02}  # forced by the official code
 
+QUICK_VIEWS: Values = VIEWS | {
+    # Brightness jitter of 0.4 about mid gray would swamp pictures of a quarter of the contrast.
+    "jitter": 0.25,
+}
 QUICK_ALGORITHM: dict[str, Values] = {
     "simclr": {
         "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5, "head_hidden": 64, "head_dim": 64,
@@ -53,19 +57,27 @@ QUICK_ALGORITHM: dict[str, Values] = {
     "byol": {"lr": 1e-3, "loss_scale": 1.0, "head_hidden": 256, "head_dim": 64, "ema": 0.99},
 }  # fmt: skip
 QUICK_TRAINING: Values = {
-    "encoder": "resnet10", "width": 8, "batch_size": 128,
+    "encoder": "resnet10", "width": 8, "batch_size": 64,
     "optimizer": "adamw", "momentum": 0.9, "weight_decay": 1e-4, "min_lr": 0.001,
 }  # fmt: skip
 QUICK_POISON: dict[str, Values] = {
-    "class": {"rounds": 40, "model_steps": 10, "noise_steps": 20, "pgd_steps": 1, "step_size": 0.1},
-    "sample": {"rounds": 30, "model_steps": 7, "noise_steps": 7, "pgd_steps": 5, "step_size": 0.1},
+    "class": {"rounds": 60, "model_steps": 10, "noise_steps": 20, "pgd_steps": 1, "step_size": 0.1},
+    "sample": {
+        "rounds": 30, "model_steps": 15, "noise_steps": 15, "pgd_steps": 5, "step_size": 0.1,
+    },
 }  # fmt: skip
 
 
 def generate(recipe: str, *, alg: str, mode: str) -> Values:
     """Settings of the attacker: contrastive poisoning by `alg` in `mode`."""
     if recipe == "quick":
-        return VIEWS | QUICK_TRAINING | QUICK_ALGORITHM[alg] | QUICK_POISON[mode] | {"bn_groups": 1}
+        return (
+            QUICK_VIEWS
+            | QUICK_TRAINING
+            | QUICK_ALGORITHM[alg]
+            | QUICK_POISON[mode]
+            | {"bn_groups": 1}
+        )
     poison = PAPER_POISON[mode] | (PAPER_POISON_BYOL if alg == "byol" else {})
     return VIEWS | PAPER_TRAINING | PAPER_ALGORITHM[alg] | poison | {"bn_groups": 4}
 
@@ -74,7 +86,7 @@ def pretrain(recipe: str, *, alg: str, dataset: str) -> Values:
     """Settings of the victim; CP trains 200 epochs of batch 128 on ImageNet-100."""
     if recipe == "quick":
         schedule = {"epochs": 50, "warmup_epochs": 0, "warmup_lr": 0.0, "bn_groups": 1}
-        return VIEWS | QUICK_TRAINING | QUICK_ALGORITHM[alg] | schedule
+        return QUICK_VIEWS | QUICK_TRAINING | QUICK_ALGORITHM[alg] | schedule
     schedule = {"epochs": 1000, "warmup_epochs": 10, "warmup_lr": 0.01, "bn_groups": 1}
     if dataset.startswith("imagenet"):
         schedule |= {"epochs": 200, "batch_size": 128, "warmup_epochs": 0}
