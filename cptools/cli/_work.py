@@ -120,6 +120,17 @@ def _restore(work: Work, path: Path, command: "Entry") -> None:
     work.restore({name: torch.from_numpy(array) for name, array in saved.tensors.items()})
 
 
+def note_queue(settings: Mapping[str, Any], num: int, *, quiet: bool) -> None:
+    """Say so where MoCo's queue would hold every image, each then a false negative of itself."""
+    size = settings.get("queue_size", 0)
+    if size >= num:
+        say(
+            f"note: a queue of {size} holds every one of {num} images; a smaller --queue-size has"
+            " fewer false negatives",
+            quiet=quiet,
+        )
+
+
 def show_settings(parameters: Mapping[str, Any], *, verbose: bool) -> None:
     """Print the resolved settings on stderr, where they were asked for."""
     if verbose:

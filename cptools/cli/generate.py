@@ -14,6 +14,7 @@ from cptools.cli._streams import check_one_stdin, deliver, is_stdout, plan_outpu
 from cptools.cli._work import (
     check_checkpoint,
     end_dry_run,
+    note_queue,
     run_work,
     show_settings,
     to_arrays,
@@ -194,6 +195,7 @@ def _poison(
     command = entry("cp-generate", settings, inputs)
 
     images = torch.from_numpy(dataset.train_images).to(device)
+    note_queue(settings, len(images), quiet=quiet)
     rows = rows_of(dataset, settings["mode"]).to(device)
     num = len(dataset.classes) if settings["mode"] == "class" else len(images)
     if init is None:

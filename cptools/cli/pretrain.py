@@ -13,6 +13,7 @@ from cptools.cli._streams import deliver, plan_output, resolve_input
 from cptools.cli._work import (
     check_checkpoint,
     end_dry_run,
+    note_queue,
     run_work,
     show_settings,
     to_arrays,
@@ -116,6 +117,7 @@ def _train(
 
     command = entry("cp-pretrain", settings, main_input(dataset_digest(dataset)))
     images = torch.from_numpy(dataset.train_images).to(device)
+    note_queue(settings, len(images), quiet=quiet)
     learner = build_learner(
         settings["alg"],
         settings,

@@ -73,7 +73,8 @@ def make():
 
     def make_(name, *arguments, o):
         done = _tool(name, *arguments, "-o", o)
-        assert (done.code, done.out, done.err) == (0, b"", "")
+        assert (done.code, done.out) == (0, b"")
+        assert not done.err or "note: a queue of 512 holds every one" in done.err
         return open_artifact(o).read()
 
     return make_

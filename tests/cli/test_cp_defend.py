@@ -18,7 +18,9 @@ def test_training_images_alone_are_treated(make, tmp_path, files):
     assert (made.mean, made.std, made.source) == (poisoned.mean, poisoned.std, poisoned.source)
     *before, step = made.history
     assert tuple(before) == poisoned.history
-    assert step.parameters == {"mc": True, "mc_drop": 0.25, "mc_keep": 0.5, "seed": 0}
+    assert step.parameters == {
+        "mc": True, "mc_drop": 0.25, "mc_keep": 0.5, "seed": 0, "device": "cpu",
+    }  # fmt: skip
     assert step.inputs["input"].digest == dataset_digest(poisoned)
 
 

@@ -190,7 +190,10 @@ def test_divergence_is_one_line(tool, tmp_path, files):
         "-o", tmp_path / "a",
     )  # fmt: skip
     assert (done.code, done.out) == (1, b"")
-    assert done.err == "cp-generate: error: training diverged (loss is not finite); lower --lr\n"
+    assert (
+        done.err
+        == "cp-generate: error: training diverged (the loss is not finite); use a lower --lr\n"
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -213,7 +216,7 @@ def test_checkpoint_of_another_command_is_refused(tool, make, tmp_path, files):
     assert (tmp_path / "b").read_bytes() == (tmp_path / "poisoned").read_bytes()
 
 
-@pytest.mark.parametrize(("alg", "mode"), [("moco", "class"), ("simclr", "sample")])
+@pytest.mark.parametrize(("alg", "mode"), [("byol", "class"), ("simclr", "sample")])
 def test_interrupted_and_carried_on_gives_the_same_bytes(
     make, environment, tmp_path, files, alg, mode
 ):

@@ -34,6 +34,19 @@ def test_encoder(make, tmp_path, files, alg):
     assert ("ema" in step.parameters) == (alg != "simclr")
 
 
+def test_a_queue_that_holds_every_image_is_noted(tool, tmp_path, files):
+    def notes(size):
+        done = tool(
+            "cp-pretrain", files / "clean.safetensors", "--alg", "moco", "--epochs", 1,
+            "--batch-size", 32, "--queue-size", size, "-o", tmp_path / "a",
+        )  # fmt: skip
+        assert done.code == 0
+        return done.err
+
+    assert "a queue of 64 holds every one of 64 images" in notes(64)
+    assert notes(63) == ""
+
+
 def test_training_changes_the_weights_and_the_seed_the_start(make, tmp_path, files):
     def weights(*arguments):
         encoder = make("cp-pretrain", files / "clean.safetensors", *arguments, o=tmp_path / "a")
@@ -109,13 +122,16 @@ def test_divergence_is_one_line(tool, tmp_path, files):
         "-o", tmp_path / "a",
     )  # fmt: skip
     assert (done.code, done.out) == (1, b"")
-    assert done.err == "cp-pretrain: error: training diverged (loss is not finite); lower --lr\n"
+    assert (
+        done.err
+        == "cp-pretrain: error: training diverged (the loss is not finite); use a lower --lr\n"
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_interrupted_and_carried_on_gives_the_same_bytes(make, environment, tmp_path, files):
     words = [
-        "cp-pretrain", files / "clean.safetensors", "--alg", "moco", "--epochs", "25",
+        "cp-pretrain", files / "clean.safetensors", "--alg", "byol", "--epochs", "25",
         "--batch-size", "32",
     ]  # fmt: skip
     make(*words, o=tmp_path / "whole")

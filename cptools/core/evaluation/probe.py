@@ -4,7 +4,7 @@ Three answers to one question, from the quickest to the papers' own:
 
 - `knn` needs no training.
 - `linear_probe_lbfgs` fits the best linear classifier on features of plain images; deterministic.
-- `sgd_probe` is the protocol of He, Zha and Katabi (ICLR 2023): a linear layer trained by SGD for
+- `SGDProbe` is the protocol of He, Zha and Katabi (ICLR 2023): a linear layer trained by SGD for
   100 epochs on augmented images. Their code reports the best TEST epoch; here the last epoch is the
   result, and the best one is kept beside it.
 
@@ -373,38 +373,6 @@ class SGDProbe:
             self.parameters = self.parameters.detach() - lr * self.velocity
             total += loss.detach() * len(rows)
         return total / len(order)
-
-
-def sgd_probe(
-    encoder: nn.Module,
-    train_images: Tensor,
-    train_labels: Tensor,
-    test_images: Tensor,
-    test_labels: Tensor,
-    *,
-    views: Views,
-    num_classes: int,
-    epochs: int = 100,
-    batch_size: int = 512,
-    lr: float = 1.0,
-    seed: int = 0,
-    bf16: bool = False,
-) -> Iterator[ProbeEpoch]:
-    """Run an `SGDProbe` from start to end; see there for the arguments and errors."""
-    return SGDProbe(
-        encoder,
-        train_images,
-        train_labels,
-        test_images,
-        test_labels,
-        views=views,
-        num_classes=num_classes,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        bf16=bf16,
-    ).run()
 
 
 def learning_rate(epoch: int, epochs: int, lr: float) -> float:

@@ -14,7 +14,6 @@ from cptools.core.evaluation.probe import (
     knn,
     learning_rate,
     linear_probe_lbfgs,
-    sgd_probe,
 )
 from cptools.core.evaluation.statistics import wilson
 from cptools.core.views import Views, normalize
@@ -169,10 +168,10 @@ def test_sgd_probe_equals_torchs_own_sgd_and_scheduler() -> None:
 def run(seed: int, **options: Any) -> list[Any]:
     (images, y), (test, labels) = colored(90, 1), colored(60, 2)
     return list(
-        sgd_probe(
+        SGDProbe(
             encoder(), images, y, test, labels,
             views=VIEWS, num_classes=3, epochs=6, batch_size=32, seed=seed, **options,
-        )
+        ).run()
     )  # fmt: skip
 
 
@@ -194,7 +193,7 @@ def test_sgd_probe_repeats_by_seed_and_leaves_the_encoder_alone() -> None:
     assert run(3) != run(4)
     net, (images, y) = encoder(), colored(40, 1)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    for _ in sgd_probe(net, images, y, images, y, views=VIEWS, num_classes=3, epochs=2):
+    for _ in SGDProbe(net, images, y, images, y, views=VIEWS, num_classes=3, epochs=2).run():
         assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -240,4 +239,4 @@ def test_bad_arguments_are_refused() -> None:
         features(encoder(), torch.zeros((0, 3, 8, 8), dtype=torch.uint8), mean=MEAN, std=STD)
     images, labels = colored(4, 0)
     with pytest.raises(ValueError, match="epochs, batch size and lr"):
-        sgd_probe(encoder(), images, labels, images, labels, views=VIEWS, num_classes=3, epochs=0)
+        SGDProbe(encoder(), images, labels, images, labels, views=VIEWS, num_classes=3, epochs=0)
