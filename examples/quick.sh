@@ -1,20 +1,24 @@
 #!/usr/bin/env bash
 # The main job on the built-in pictures: poison, defend, train victims, probe them, look.
 #
-#   examples/quick.sh [FOLDER]      # FOLDER (default: quick) receives all artifacts
+#   examples/quick.sh [FOLDER]      # FOLDER (default: quick) receives everything
 set -euo pipefail
 mkdir -p "${1:-quick}"
 cd "${1:-quick}"
 
-echo "poisoning the built-in pictures, and cleaning them again" >&2
-cp-generate --alg byol --mode class | tee poisoned.safetensors | cp-defend --mc > defended.safetensors
+echo "1/4 the pipeline: class-wise poison of BYOL, then matrix completion" >&2
+cp-generate --alg byol --mode class | cp-defend --mc > byol-class-mc.safetensors
+
+echo "2/4 the strongest poison at this scale: sample-wise, of SimCLR" >&2
+cp-generate --alg simclr --mode sample > poisoned.safetensors
 cp-visualize poisoned.safetensors -o poison.png
 
-echo "training a victim on the clean pictures, and one on the poisoned ones" >&2
-cp-pretrain shapes -o clean-victim.safetensors
-cp-pretrain poisoned.safetensors -o poisoned-victim.safetensors
+echo "3/4 two victims: one trains on the clean pictures, one on the poisoned ones" >&2
+cp-pretrain shapes > clean-victim.safetensors
+cp-pretrain poisoned.safetensors > poisoned-victim.safetensors
 cp-visualize clean-victim.safetensors poisoned-victim.safetensors -o curves.png
 
+echo "4/4 a linear probe of each, on clean labeled pictures" >&2
 for victim in clean poisoned; do
     cp-probe "$victim-victim.safetensors" -o "$victim.jsonl"
 done
