@@ -143,3 +143,12 @@ def test_answers_without_anything_heavy(flag):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_tables_of_the_readme_are_those_that_the_examples_wrote():
+    root = Path(__file__).parents[1]
+    readme = (root / "README.md").read_text("utf-8").splitlines()
+    for table in sorted((root / "examples" / "results").glob("*/README.md")):
+        rows = [line for line in table.read_text("utf-8").splitlines() if line.startswith("| c")]
+        assert len(rows) >= 3
+        assert [row for row in rows if row not in readme] == []
