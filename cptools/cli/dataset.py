@@ -64,7 +64,7 @@ def dataset(
             "--holdout",
             min=0.0,
             max=1.0,
-            help="Share of the training images to test on, where there is no test folder.",
+            help="Share of the training images to test on, where there is no test folder; 0: none.",
         ),
     ] = None,
     contrast: Annotated[

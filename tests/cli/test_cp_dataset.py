@@ -218,3 +218,13 @@ def test_header_cannot_choose_the_file_name(tmp_path, files, monkeypatch):
     monkeypatch.setattr(sys, "stdout", Terminal())
     name = FileReader("a").file_name
     assert plan_output(None, default_name=f"{name}.png") == "etc-0m.png"
+
+
+def test_a_folder_without_a_test_split_keeps_all_for_training(tool, make, tmp_path, files):
+    """An owner protects every picture: none may pass unprotected as a test image."""
+    assert tool("cp-dataset", files / "clean.safetensors", "--export", tmp_path / "out").code == 0
+    alone = tmp_path / "out" / "train"
+    tool("cp-dataset", alone).refused("there is no test split; give --holdout FRACTION")
+    made = make("cp-dataset", alone, "--holdout", 0, o=tmp_path / "a")
+    assert (len(made.train_images), len(made.test_images)) == (64, 0)
+    assert make("cp-defend", "--mc", tmp_path / "a", o=tmp_path / "b").test_images.shape[0] == 0

@@ -117,8 +117,8 @@ def select(
         limit: Training images to keep, stratified; None keeps all.
         limit_test: Test images to keep, stratified; None keeps all.
         classes: Names of classes to keep, in any order; None keeps all.
-        holdout: Fraction of the training split to test on; needed where `test_labels` is None
-            and refused where it is not.
+        holdout: Fraction of the training split to test on, 0 for no test split; needed where
+            `test_labels` is None and refused where it is not.
         seed: Seed of all choices; the splits use independent streams of it.
 
     Returns:
@@ -132,9 +132,14 @@ def select(
     if test_labels is None:
         if holdout is None:
             raise ValueError(
-                "there is no test split; give --holdout FRACTION (such as 0.2) to make one"
+                "there is no test split; give --holdout FRACTION (such as 0.2) to make one,"
+                " or --holdout 0 to do without"
             )
-        kept, held = _holdout(train_labels, holdout, seed)
+        kept = held = np.arange(len(train_labels), dtype=np.int64)
+        if holdout == 0:
+            held = held[:0]
+        else:
+            kept, held = _holdout(train_labels, holdout, seed)
     else:
         if holdout is not None:
             raise ValueError("there is a test split already; leave --holdout out")
@@ -148,7 +153,7 @@ def select(
         subset(from_labels[held], limit=limit_test, classes=chosen, seed=_stream(seed, _TEST))
     ]
     for split, rows in (("training", train), ("test", test)):
-        if not len(rows):
+        if not len(rows) and not (split == "test" and holdout == 0):
             raise ValueError(f"the choice leaves no {split} image; choose more")
     return Selection(train, test, held_out, chosen)
 
