@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cptools.figures.noise_grid import amplify, noise_grid
+from cptools.figures.noise_grid import amplify, delta_grid, noise_grid
 from cptools.figures.style import save_figure
 
 
@@ -120,3 +120,14 @@ def test_bad_arguments_are_refused() -> None:
     figure = noise_grid(clean, poisoned, ["a", "b", "c"], levels=8)
     with pytest.raises(ValueError, match="use png or svg"):
         save_figure(figure, io.BytesIO(), "pdf")  # type: ignore[arg-type]
+
+
+def test_a_delta_alone_is_one_row_of_noise() -> None:
+    delta = np.zeros((2, 3, 8, 8), dtype=np.float32)
+    delta[0], delta[1] = -1, 1
+    figure = delta_grid(delta, ["a", "b"], title="t", caption="c")
+    pictures = [axes.get_images()[0].get_array() for axes in figure.axes]
+    assert [int(np.asarray(p).min()) for p in pictures] == [0, 255]
+    assert [int(np.asarray(p).max()) for p in pictures] == [0, 255]
+    with pytest.raises(ValueError, match="K names"):
+        delta_grid(delta, ["a"])
