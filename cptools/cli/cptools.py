@@ -107,7 +107,7 @@ def report(files: Reports) -> None:
 
 def _condition(file: str) -> str:
     """The file's name without folder, suffix and seed."""
-    return Path(file).name.split(".")[0].rstrip("0123456789").rstrip("-")
+    return Path(file).stem.rstrip("0123456789").rstrip("-")
 
 
 def _probes(file: str) -> list[dict[str, Any]]:

@@ -1,0 +1,43 @@
+"""`cptools report`: probes over seeds as a table."""
+
+import json
+
+import pytest
+
+from cptools.cli import cptools as tool
+from cptools.cli._app import run
+
+
+def write(path, *accuracies):
+    lines = [
+        {"accuracy_percent": a, "low_percent": a - 2, "high_percent": a + 2} for a in accuracies
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def test_files_that_differ_by_a_number_are_seeds_of_one_condition(tmp_path, capsys):
+    files = [write(tmp_path / f"contrast-0.25-clean-{seed}.jsonl", 80 + seed) for seed in range(3)]
+    files.append(write(tmp_path / "poisoned.jsonl", 60))
+    assert run(tool.app, ["report", *files]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        # Student's quantile for 2 degrees of freedom is 4.303, the standard deviation 1
+        "| contrast-0.25-clean | 81.0 | 78.5 to 83.5 | 3 | 80.0 81.0 82.0 |",
+        "| poisoned | 60.0 | 58.0 to 62.0 | 1 | 60.0 |",
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "text", "{}\n", "[1]\n", '{"accuracy_percent": 1}\n'])
+def test_what_is_no_report_is_refused(tmp_path, capsys, content):
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    assert run(tool.app, ["report", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    message = f"cptools: error: {path} holds no reports of cp-probe; write them with cp-probe -o\n"
+    assert captured.err == message
+
+
+def test_a_missing_file_is_named(tmp_path, capsys):
+    assert run(tool.app, ["report", str(tmp_path / "none.jsonl")]) == 2
+    assert "No such file or directory; give reports of cp-probe" in capsys.readouterr().err
