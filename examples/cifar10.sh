@@ -4,7 +4,7 @@
 #
 #   CPTOOLS_DATA=FOLDER examples/cifar10.sh [FOLDER]   # FOLDER has cifar10-jpeg.tar.xz; else a download
 #
-# SCALE=cpu (default): 5,000 images, ResNet-10 of width 16, 30 epochs; about 30 minutes on 2 cores.
+# SCALE=cpu (default): 5,000 images, ResNet-10 of width 16, 30 epochs; about 25 minutes on 2 free cores (48 CPU minutes).
 # SCALE=paper: all images, ResNet-18, 1000 epochs, at full contrast: for a GPU.
 # SEEDS="0 1 2" JOBS=2 by default. The second FOLDER (default: examples/results/cifar10) receives
 # the reports, one a victim, and README.md.

@@ -2,7 +2,7 @@
 # The effect on the built-in pictures, over seeds: which poison takes how much from a SimCLR victim,
 # and what matrix completion gives back.
 #
-#   examples/shapes.sh [FOLDER]     # SEEDS="0 1 2 3 4" JOBS=2 by default; about 20 minutes, 2 cores
+#   examples/shapes.sh [FOLDER]     # SEEDS="0 1 2 3 4" JOBS=2 by default; about 20 minutes on 2 free cores
 #
 # FOLDER (default: examples/results/shapes) receives the reports, one a victim, and README.md.
 set -euo pipefail
