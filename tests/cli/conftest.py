@@ -4,8 +4,10 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,3 +152,27 @@ def pictures(tmp_path_factory):
                 pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / split / name / f"{i}.png")
     return folder
+
+
+@pytest.fixture
+def interrupt_and_carry_on(make, environment, tmp_path):
+    """Ctrl-C a real process at its first checkpoint, run it again: the bytes of a whole run."""
+
+    def check(*words, total):
+        make(*words, o=tmp_path / "whole")
+        command = [*words, "--checkpoint", tmp_path / "saved", "-o", tmp_path / "resumed"]
+        options = {"env": environment, "stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, **options)
+        while not (tmp_path / "saved").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == b""
+        assert process.returncode == 130
+        assert {path.name for path in tmp_path.iterdir()} == {"whole", "saved"}
+        done = subprocess.run(command, timeout=60, **options)
+        told = f"{words[0]}: carrying on from {tmp_path}/saved: 1 of {total} done\n"
+        assert (done.returncode, done.stderr.decode()) == (0, told)
+        assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
+
+    return check

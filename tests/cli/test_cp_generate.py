@@ -1,9 +1,6 @@
 """`cp-generate`: the poisoned dataset, its delta, how they were made, and checkpoints."""
 
 import json
-import signal
-import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -217,29 +214,13 @@ def test_checkpoint_of_another_command_is_refused(tool, make, tmp_path, files):
 
 
 @pytest.mark.parametrize(("alg", "mode"), [("byol", "class"), ("simclr", "sample")])
-def test_interrupted_and_carried_on_gives_the_same_bytes(
-    make, environment, tmp_path, files, alg, mode
-):
-    words = [
+def test_interrupted_and_carried_on_gives_the_same_bytes(interrupt_and_carry_on, files, alg, mode):
+    interrupt_and_carry_on(
         "cp-generate", files / "clean.safetensors", "--alg", alg, "--mode", mode,
         "--rounds", "40", "--model-steps", "1", "--noise-steps", "1", "--pgd-steps", "1",
         "--batch-size", "32",
-    ]  # fmt: skip
-    make(*words, o=tmp_path / "whole")
-    command = [*words, "--checkpoint", tmp_path / "saved", "-o", tmp_path / "resumed"]
-    options = {"env": environment, "stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, **options)
-    while not (tmp_path / "saved").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[1] == b""
-    assert process.returncode == 130
-    assert {path.name for path in tmp_path.iterdir()} == {"whole", "saved"}
-    done = subprocess.run(command, timeout=60, **options)
-    told = f"cp-generate: carrying on from {tmp_path}/saved: 1 of 40 done\n"
-    assert (done.returncode, done.stderr.decode()) == (0, told)
-    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
+        total=40,
+    )  # fmt: skip
 
 
 def test_printed_history_gives_the_same_bytes(same_again, make, tmp_path, files):

@@ -1,9 +1,6 @@
 """`cp-pretrain`: the encoder, its curves, how it was made, and checkpoints."""
 
 import json
-import signal
-import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -129,26 +126,12 @@ def test_divergence_is_one_line(tool, tmp_path, files):
     assert not list(tmp_path.iterdir())
 
 
-def test_interrupted_and_carried_on_gives_the_same_bytes(make, environment, tmp_path, files):
-    words = [
+def test_interrupted_and_carried_on_gives_the_same_bytes(interrupt_and_carry_on, files):
+    interrupt_and_carry_on(
         "cp-pretrain", files / "clean.safetensors", "--alg", "byol", "--epochs", "25",
         "--batch-size", "32",
-    ]  # fmt: skip
-    make(*words, o=tmp_path / "whole")
-    command = [*words, "--checkpoint", tmp_path / "saved", "-o", tmp_path / "resumed"]
-    options = {"env": environment, "stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, **options)
-    while not (tmp_path / "saved").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[1] == b""
-    assert process.returncode == 130
-    assert {path.name for path in tmp_path.iterdir()} == {"whole", "saved"}
-    done = subprocess.run(command, timeout=60, **options)
-    told = f"cp-pretrain: carrying on from {tmp_path}/saved: 1 of 25 done\n"
-    assert (done.returncode, done.stderr.decode()) == (0, told)
-    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
+        total=25,
+    )  # fmt: skip
 
 
 def test_printed_history_gives_the_same_bytes(same_again, files):
