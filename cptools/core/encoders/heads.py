@@ -16,20 +16,37 @@ def mlp_bn(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
     )
 
 
+def mlp_bn3(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
+    """Three linear layers, batch norm after each: the projector of SimSiam (Chen and He 2021).
+
+    The last batch norm has no scale and no shift, as in the authors' code.
+    """
+    return nn.Sequential(
+        nn.Linear(dim_in, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
+        nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
+        nn.Linear(hidden, dim_out, bias=False), nn.BatchNorm1d(dim_out, affine=False),
+    )  # fmt: skip
+
+
 def initialize(module: nn.Module, generator: torch.Generator) -> None:
     """Draw all weights anew from `generator`, in the order of `module.modules()`.
 
-    Convolutions: Kaiming normal, fan out (He et al. 2015), as in the official encoders. Linear
-    layers: torch's default, uniform in +-1/sqrt(fan in). Norm layers: ones and zeros.
+    Convolutions: Kaiming normal, fan out (He et al. 2015), as in the official encoders, and zero
+    biases. Linear layers: torch's default, uniform in +-1/sqrt(fan in). Norm layers: ones and
+    zeros.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.Linear):
             bound = layer.in_features**-0.5
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+            if layer.bias is not None:
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.reset_running_stats()
-            nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.affine:
+                nn.init.ones_(layer.weight)
+                nn.init.zeros_(layer.bias)
