@@ -9,6 +9,8 @@ from typing import Any
 from cptools.artifacts.frame import Array, blocks
 from cptools.artifacts.schema import Dataset, Entry, Input
 
+_SUBCOMMAND = "cptools-"  # `cptools import` is the tool `cptools-import`
+
 
 def digest(tensors: Mapping[str, Array]) -> str:
     """SHA-256 in hexadecimal over the tensors: sorted names, dtypes, shapes and bytes.
@@ -34,7 +36,8 @@ def shell(history: Sequence[Entry], kind: str = "") -> str:
 
     Args:
         history: oldest command first.
-        kind: of the artifact; a `delta` is the side output of the last command, `--delta -`.
+        kind: of the artifact; a `delta` is the side output of the last command, `--delta -`,
+            unless that is `cptools import`, which makes nothing else.
 
     Returns:
         The pipeline, a line a command, without a newline at its end; empty for no history.
@@ -44,13 +47,13 @@ def shell(history: Sequence[Entry], kind: str = "") -> str:
 
 def _commands(history: Sequence[Entry], kind: str) -> list[str]:
     commands = [_command(entry, first=i == 0) for i, entry in enumerate(history)]
-    if kind == "delta" and commands:
+    if kind == "delta" and commands and not history[-1].tool.startswith(_SUBCOMMAND):
         commands[-1] += " --delta -"
     return commands
 
 
 def _command(entry: Entry, *, first: bool) -> str:
-    words = [entry.tool]
+    words = [entry.tool.replace(_SUBCOMMAND, "cptools ")]
     source = entry.parameters.get("input")
     if first and source is not None:  # the others read the pipe
         words.append(_quote(f"./{source}" if str(source).startswith("-") else str(source)))

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cptools import __version__
-from cptools.cli._app import UsageError
+from cptools.cli._app import UsageError, say
 
 if TYPE_CHECKING:
+    from cptools.artifacts.export import About
+    from cptools.artifacts.images import Listing
     from cptools.artifacts.schema import Dataset, Entry, Input, Source
 
 SOURCES = ("shapes", "cifar10", "cifar100", "stl10")
@@ -23,14 +25,22 @@ class SourceReader:
         file_name: what files made of it are called.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, *, quiet: bool = False):
         self.path = path
+        self.quiet = quiet
         self.name = path if path in SOURCES else path_name(path)
         self.file_name = self.name
 
     def read(self) -> "Dataset":
-        """Make the dataset, as `cp-dataset` does."""
-        return make_dataset(self.path, {"seed": 0})
+        """Make the dataset, as `cp-dataset` does without options.
+
+        Raises:
+            UsageError: it needs some.
+        """
+        try:
+            return make_dataset(self.path, {"seed": 0}, quiet=self.quiet)
+        except ValueError as error:
+            raise UsageError(f"cp-dataset {self.path}: {error}") from None
 
 
 class FileReader:
@@ -68,9 +78,9 @@ def is_source(path: str) -> bool:
     return sniff(path)
 
 
-def open_dataset(path: str) -> SourceReader | FileReader:
+def open_dataset(path: str, *, quiet: bool = False) -> SourceReader | FileReader:
     """Open what `resolve_input` returned; a file's header is checked now, contents when read."""
-    return SourceReader(path) if is_source(path) else FileReader(path)
+    return SourceReader(path, quiet=quiet) if is_source(path) else FileReader(path)
 
 
 def path_name(path: str) -> str:
@@ -114,13 +124,19 @@ def main_input(digest: str) -> "dict[str, Input]":
     return {"input": Input(digest)}
 
 
-def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
-    """Make a clean dataset from a source.
+def make_dataset(path: str, options: dict[str, Any], *, quiet: bool = False) -> "Dataset":
+    """Make a dataset from a source: a clean one, or the one that a folder was exported from.
+
+    A folder that `cp-dataset --export` wrote, or an archive of it, gives the exported dataset
+    back, history and source included, if nothing is chosen and the pictures are still the same.
+    If not, it is a source like any other, except that pictures which were not clean when they
+    were exported are no clean source.
 
     Args:
         path: name of a source, or an image folder or archive.
-        options: of `cp-dataset`: limit, limit_test, classes, size, holdout, contrast, seed; what
-            is None or absent was not given.
+        options: of `cp-dataset`: limit, fraction, limit_test, classes, size, holdout, contrast,
+            seed; what is None or absent was not given.
+        quiet: whether to leave out the line about an export that has changed.
 
     Raises:
         UsageError: an option does not apply to the source.
@@ -133,13 +149,20 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
     from cptools.core.sources.select import channel_statistics
 
     options = {name: value for name, value in options.items() if value is not None}
+    is_clean = True
     if path == "shapes":
         name, arrays, classes = path, *_shapes(options)
     elif path in SOURCES:
         name, arrays, classes = path, *_torchvision(path, options)
     else:
         path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
-        name, arrays, classes = path_name(path), *_images(path, options)
+        found = _list(path, options)
+        name, arrays, classes = path_name(path), *_images(path, found, options)
+        if found.about is not None:
+            about, restored = _exported(path, found.about, arrays, classes, options, quiet=quiet)
+            if restored is not None:
+                return restored
+            is_clean = about is not None and about.is_clean
     train_images, train_labels, test_images, test_labels, train_index = arrays
     if "contrast" in options and path != "shapes":  # shapes are drawn at their contrast
         train_images, test_images = (
@@ -161,6 +184,8 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
         source=None,
         history=(entry("cp-dataset", {"input": path, **as_typed(options)}, {}),),
     )
+    if not is_clean:
+        return dataset
     source = Source(name=path, options=options, digest=digest(dataset.arrays()))
     return replace(dataset, source=source)
 
@@ -187,7 +212,7 @@ def clean_dataset(source: "Source | None", given: str | None, *, need: str) -> "
         )
     wanted = f"the clean dataset {source.name} (sha256 {source.digest[:12]})"
     try:
-        dataset = make_dataset(source.name, source.options)
+        dataset = make_dataset(source.name, source.options, quiet=True)
     except (ArtifactError, OSError, UsageError, TypeError, ValueError) as error:  # anybody's header
         raise UsageError(f"{need} needs {wanted}: {error}; or give it with --dataset") from None
     if dataset_digest(dataset) != source.digest:
@@ -205,20 +230,36 @@ def _shapes(options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
 
 
 def _torchvision(name: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    from cptools.core.sources.resize import resize
     from cptools.core.sources.torchvision_sets import SETS
 
-    _allow(options, name, ("limit", "limit_test", "classes", "contrast", "seed"))
+    choices = ("limit", "fraction", "limit_test", "classes", "size", "contrast", "seed")
+    _allow(options, name, choices)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     *arrays, names = SETS[name](Path(cache) / "cptools")
-    return select_rows((*arrays, None), names, options)
+    (train, labels, test, test_labels, index), classes = select_rows(
+        (*arrays, None), names, options
+    )
+    if "size" in options:
+        train, test = (resize(images, options["size"]) for images in (train, test))
+    return (train, labels, test, test_labels, index), classes
 
 
-def _images(path: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
-    from cptools.artifacts.images import list_images, read_images
+def _list(path: str, options: dict[str, Any]) -> "Listing":
+    """What a folder or archive holds, if the options apply to one."""
+    from cptools.artifacts.images import list_images
+
+    choices = ("limit", "fraction", "limit_test", "classes", "size", "holdout", "contrast", "seed")
+    _allow(options, path, choices)
+    return list_images(path)
+
+
+def _images(path: str, found: "Listing", options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    from cptools.artifacts.images import read_images
     from cptools.core.sources.select import relabel
 
-    _allow(options, path, ("limit", "limit_test", "classes", "size", "holdout", "contrast", "seed"))
-    found = list_images(path)
+    if found.test is None and found.about is not None:
+        options = {"holdout": 0, **options}  # it was exported without a test split
     test = found.test or found.train
     chosen = _choose(
         found.train.labels, found.test.labels if found.test else None, found.classes, options
@@ -235,6 +276,38 @@ def _images(path: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
     ), tuple(found.classes[label] for label in chosen.classes)
 
 
+def _exported(
+    path: str,
+    data: bytes,
+    arrays: Any,
+    classes: tuple[str, ...],
+    options: dict[str, Any],
+    *,
+    quiet: bool,
+) -> "tuple[About | None, Dataset | None]":
+    """What an export says of itself, if that can be read, and the dataset, if it still is that."""
+    from cptools.artifacts.errors import ArtifactError
+    from cptools.artifacts.export import ABOUT_FILE, read_about
+
+    names = ("train.images", "train.labels", "test.images", "test.labels")
+    named = dict(zip(names, arrays[:4], strict=True))
+    try:
+        about = read_about(data, named)
+    except ArtifactError as error:
+        say(f"note: {ABOUT_FILE} in {path} is left out of account: {error}", quiet=quiet)
+        return None, None
+    if set(options) - {"seed"}:
+        return about, None
+    restored = about.restore(named, classes)
+    if restored is None:
+        say(
+            f"note: {path} is not what was exported into it any more; it counts as pictures"
+            " without a history",
+            quiet=quiet,
+        )
+    return about, restored
+
+
 def select_rows(
     arrays: Any, names: tuple[str, ...], options: dict[str, Any]
 ) -> tuple[Any, tuple[str, ...]]:
@@ -243,7 +316,7 @@ def select_rows(
     Args:
         arrays: train images and labels, test images and labels, train index or None.
         names: class names.
-        options: limit, limit_test, classes, seed.
+        options: limit, fraction, limit_test, classes, seed.
     """
     from cptools.core.sources.select import relabel
 
@@ -267,6 +340,7 @@ def _choose(train_labels: Any, test_labels: Any, names: Any, options: dict[str, 
         test_labels,
         names,
         limit=options.get("limit"),
+        fraction=options.get("fraction"),
         limit_test=options.get("limit_test"),
         classes=options.get("classes"),
         holdout=options.get("holdout"),

@@ -20,12 +20,6 @@ def read_delta(path: str) -> "Delta":
     return delta
 
 
-def image_shape(images: "Tensor") -> tuple[int, int, int]:
-    """Channels, height, width of images [N, C, H, W]."""
-    _, channels, height, width = images.shape
-    return channels, height, width
-
-
 def rows_of(dataset: "Dataset", mode: str) -> "Tensor":
     """Row of the delta that each training image wears: its label, or its own number."""
     import torch

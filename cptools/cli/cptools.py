@@ -1,4 +1,4 @@
-"""`cptools`: list the tools; history of an artifact; verify artifacts; sum up reports."""
+"""`cptools`: list the tools; history, verification, import and export; sum up reports."""
 
 import json
 import sys
@@ -8,17 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
+from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._streams import resolve_input
+from cptools.cli._foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
+from cptools.cli._streams import deliver, plan_output, resolve_input
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
     "cp-perturb": "apply random noise or a delta to a dataset",
-    "cp-generate": "poison a dataset against contrastive learning",
+    "cp-generate": "poison a dataset, against contrastive or supervised learning",
     "cp-pretrain": "train an encoder on a dataset",
-    "cp-probe": "measure an encoder: linear probe, nearest neighbors",
+    "cp-probe": "measure an encoder (linear probe, neighbors, views) or a poison",
     "cp-defend": "clean a dataset of poison: matrix completion",
-    "cp-visualize": "draw a poison or training curves",
+    "cp-visualize": "draw a poison, training curves, distances of views",
 }
 
 app = make_app("cptools")
@@ -40,7 +42,8 @@ def tools(context: typer.Context, version: Version = False) -> None:
         for name, line in TOOLS.items():
             typer.echo(f"{name:{width}}  {line}")
         typer.echo(
-            f"{'cptools':{width}}  this list; cptools history FILE, verify FILE..., report FILE..."
+            f"{'cptools':{width}}  this list; cptools history FILE, verify FILE..., report FILE...,"
+            " import FILE, export DELTA"
         )
 
 
@@ -98,11 +101,119 @@ def report(files: Reports) -> None:
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     for file in files:
-        rows.setdefault(_condition(file), []).extend(_probes(file))
+        for probe in _probes(file):
+            name = " ".join([_condition(file), *filter(None, [probe.get("classifier")])])
+            rows.setdefault(name, []).append(probe)
     typer.echo("| condition | accuracy (%) | 95% interval | seeds | each |")
     typer.echo("| --- | --- | --- | --- | --- |")
     for name, probes in rows.items():
         typer.echo(_row(name, probes))
+
+
+@tool(app, "import")
+def import_foreign(
+    file: Annotated[
+        Path, typer.Argument(help="Perturbation: .pth, .pt, .npy, or pictures, perturbed.")
+    ],
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            metavar="CLEAN",
+            help="The dataset that it perturbs: a file, - (stdin), a source, folder or archive.",
+        ),
+    ],
+    output: opt.Output = None,
+    epsilon: opt.Epsilon = "8/255",
+    unit: Annotated[
+        str | None,
+        opt.one_of(
+            "--unit",
+            UNITS,
+            "Of the values: epsilon is -1 to 1, pixel the scale 0 to 1, level of 255; left out: "
+            "judged by the largest.",
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        opt.one_of(
+            "--mode",
+            ("class", "sample"),
+            "A perturbation a class or an image; left out: judged by their number.",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="NAME",
+            help="Tensor of a checkpoint, such as model.delta; left out: the one that fits.",
+        ),
+    ] = None,
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", metavar="NAME", help="What made it, for the header.")
+    ] = "imported",
+    quiet: opt.Quiet = False,
+) -> None:
+    """Read a perturbation as others store it, and write a delta.
+
+    PyTorch's files are read without running code in them. Of pictures, a folder or archive, the
+    difference to the dataset is taken. What leaves the ball is refused.
+    """
+    from cptools.cli._data import SOURCES, open_dataset, path_name
+
+    radius = parse_radius(epsilon)
+    path = Path(resolve_input(str(file), starts_chain=False, sources=()))
+    if not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path} is no file; save it as one")
+    clean = resolve_input(dataset, starts_chain=False, sources=SOURCES, quiet=quiet)
+    target = plan_output(output, default_name=f"{path_name(str(path))}.delta.safetensors")
+    delta = import_delta(
+        path,
+        open_dataset(clean, quiet=quiet).read(),
+        radius,
+        unit=unit,
+        mode=mode,
+        key=key,
+        algorithm=algorithm,
+        quiet=quiet,
+    )
+    deliver(delta, target, o=output, quiet=quiet)
+
+
+@tool(app, "export")
+def export(
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write here, atomically: .npy, .pt or .pth."
+        ),
+    ],
+    file: Annotated[
+        str | None, typer.Argument(metavar="DELTA", help="Delta, or - for standard input.")
+    ] = None,
+    unit: Annotated[
+        str,
+        opt.one_of(
+            "--unit",
+            UNITS,
+            "Of the values: epsilon is -1 to 1, pixel the scale 0 to 1, level of 255, in integers.",
+        ),
+    ] = "epsilon",
+) -> None:
+    """Write a delta as an array that others can read.
+
+    The array is [K,3,H,W] and float32, or int8 for levels. The official code takes a .pth in unit
+    epsilon as it is. Epsilon, mode and history are not in it.
+    """
+    if Path(output).suffix not in SUFFIXES:
+        raise UsageError(f"{output} has no known suffix; name a file {', '.join(SUFFIXES)}")
+    from cptools.artifacts.atomic import check_writable
+    from cptools.cli._delta import read_delta
+
+    path = resolve_input(file, starts_chain=False, sources=())
+    check_writable(output)
+    export_delta(read_delta(path), output, unit)
 
 
 def _condition(file: str) -> str:

@@ -40,6 +40,15 @@ def dataset(
             help="Training images to keep, stratified by class; of shapes: to draw [1000].",
         ),
     ] = None,
+    fraction: Annotated[
+        float | None,
+        typer.Option(
+            "--fraction",
+            min=0.0,
+            max=1.0,
+            help="The same as a share of them, in place of --limit; not of shapes.",
+        ),
+    ] = None,
     limit_test: Annotated[
         int | None,
         typer.Option(
@@ -54,8 +63,8 @@ def dataset(
         typer.Option(
             "--size",
             min=1,
-            help="Side in pixels: the central square, resized (folders, "
-            "archives); of shapes: to draw [32].",
+            help="Side in pixels: resized, of folders and archives the central square; of shapes: "
+            "to draw [32].",
         ),
     ] = None,
     holdout: Annotated[
@@ -95,6 +104,7 @@ def dataset(
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     options: dict[str, Any] = {
         "limit": limit,
+        "fraction": fraction,
         "limit_test": limit_test,
         "classes": None if classes is None else classes.split(","),
         "size": size,
@@ -108,7 +118,7 @@ def dataset(
     if output is not None or not (export is not None or info or as_json):
         name = "dataset" if path == "-" else path_name(path)
         target = plan_output(output, default_name=f"{name}.dataset.safetensors")
-    made = make_dataset(path, options) if is_source(path) else _select(path, options)
+    made = make_dataset(path, options, quiet=quiet) if is_source(path) else _select(path, options)
     if export is not None:
         _export(made, export, quiet=quiet)
     if info or as_json:
@@ -159,17 +169,9 @@ def _select(path: str, options: dict[str, Any]) -> "Dataset":
 
 
 def _export(made: "Dataset", folder: Path, *, quiet: bool) -> None:
-    from cptools.artifacts.images import export_images
+    from cptools.artifacts.export import export_dataset
 
-    export_images(
-        folder,
-        train_images=made.train_images,
-        train_labels=made.train_labels,
-        test_images=made.test_images,
-        test_labels=made.test_labels,
-        classes=made.classes,
-        train_index=made.train_index,
-    )
+    export_dataset(folder, made)
     say(f"wrote {len(made.train_images) + len(made.test_images)} images to {folder}", quiet=quiet)
 
 

@@ -41,6 +41,7 @@ def subset(
     labels: Labels,
     *,
     limit: int | None = None,
+    fraction: float | None = None,
     classes: Sequence[int] | None = None,
     seed: int | np.random.SeedSequence = 0,
 ) -> Rows:
@@ -50,6 +51,7 @@ def subset(
         labels: int64 (N,), >= 0.
         limit: Rows to keep in all, >= 1; each class gets its share, rounded by largest remainder
             (ties: lower label first). None, or a limit of N or more, keeps all.
+        fraction: The same as a share of the rows, in (0, 1], rounded; in place of `limit`.
         classes: Labels to keep, applied before `limit`. None keeps all.
         seed: Seed of the choice within each class.
 
@@ -57,13 +59,19 @@ def subset(
         int64 (min(N, limit),) ascending rows.
 
     Raises:
-        ValueError: `limit` is below 1.
+        ValueError: `limit` is below 1, `fraction` out of range, or both are given.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"expected limit at least 1, got {limit}")
+    if fraction is not None and limit is not None:
+        raise ValueError("a limit and a fraction are given; give one of them")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise ValueError(f"expected fraction in (0, 1], got {fraction}")
     rows = np.arange(len(labels), dtype=np.int64)
     if classes is not None:
         rows = rows[np.isin(labels, np.asarray(classes, dtype=np.int64))]
+    if fraction is not None:
+        limit = round(fraction * len(rows))
     if limit is None or limit >= len(rows):
         return rows
     return _stratified(labels, rows, limit, seed)
@@ -103,6 +111,7 @@ def select(
     names: Sequence[str],
     *,
     limit: int | None = None,
+    fraction: float | None = None,
     limit_test: int | None = None,
     classes: Sequence[str] | None = None,
     holdout: float | None = None,
@@ -115,6 +124,7 @@ def select(
         test_labels: int64 (M,), or None where the source has no test split.
         names: Class names, by label.
         limit: Training images to keep, stratified; None keeps all.
+        fraction: The same as a share of them, in (0, 1], in place of `limit`.
         limit_test: Test images to keep, stratified; None keeps all.
         classes: Names of classes to keep, in any order; None keeps all.
         holdout: Fraction of the training split to test on, 0 for no test split; needed where
@@ -147,7 +157,13 @@ def select(
         held = np.arange(len(test_labels), dtype=np.int64)
     from_labels = train_labels if test_labels is None else test_labels
     train = kept[
-        subset(train_labels[kept], limit=limit, classes=chosen, seed=_stream(seed, _TRAIN))
+        subset(
+            train_labels[kept],
+            limit=limit,
+            fraction=fraction,
+            classes=chosen,
+            seed=_stream(seed, _TRAIN),
+        )
     ]
     test = held[
         subset(from_labels[held], limit=limit_test, classes=chosen, seed=_stream(seed, _TEST))

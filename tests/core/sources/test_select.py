@@ -137,3 +137,25 @@ def test_channel_statistics_of_a_constant_and_of_nothing():
     )
     with pytest.raises(ValueError, match="N >= 1"):
         channel_statistics(np.empty((0, 3, 4, 4), dtype=np.uint8))
+
+
+@given(st.integers(1, 60), st.floats(0.01, 1.0), st.integers(0, 5))
+def test_a_fraction_is_the_limit_of_as_many_rows(num, fraction, seed):
+    labels = np.random.default_rng(seed).integers(0, 4, num)
+    limit = round(fraction * num)
+    if limit:
+        expected = subset(labels, limit=limit, seed=seed)
+        assert np.array_equal(subset(labels, fraction=fraction, seed=seed), expected)
+    else:
+        assert len(subset(labels, fraction=fraction, seed=seed)) == 0
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5, float("nan")])
+def test_a_fraction_out_of_range(fraction):
+    with pytest.raises(ValueError, match=r"expected fraction in \(0, 1\]"):
+        subset(np.zeros(4, dtype=np.int64), fraction=fraction)
+
+
+def test_a_limit_and_a_fraction_are_one_too_many():
+    with pytest.raises(ValueError, match="a limit and a fraction"):
+        subset(np.zeros(4, dtype=np.int64), limit=2, fraction=0.5)

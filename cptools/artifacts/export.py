@@ -1,0 +1,228 @@
+"""A dataset as a folder of PNG files, and without loss back again.
+
+Beside the pictures lie `classes.txt`, for anybody, and `cptools.json`, for us: the header that the
+dataset would have in a file, the digest of its tensors, and the rows' ids in their order. The
+folder and archives made of it say with that what they are, and are believed as far as the digest
+of the pictures confirms it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cptools.artifacts.codec import build, decode, encode
+from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.fields import Fields
+from cptools.artifacts.frame import Array, dump_json, layout, load_json
+from cptools.artifacts.history import dataset_digest, digest
+from cptools.artifacts.schema import Dataset
+
+Pixels = NDArray[np.uint8]
+
+CLASSES_FILE = "classes.txt"
+ABOUT_FILE = "cptools.json"
+
+
+@dataclass(frozen=True, eq=False)
+class About:
+    """What an export says of itself; the header is checked, the rest is a claim.
+
+    Attributes:
+        fields: of the dataset, without its tensors.
+        digest: of the tensors that were exported.
+        index: int64 (N,) id of each training row, or None where a row's id is its number.
+    """
+
+    fields: dict[str, Any]
+    digest: str
+    index: NDArray[np.int64] | None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether its history is one of choosing rows alone, so that nothing is poisoned."""
+        return all(entry.tool == "cp-dataset" for entry in self.fields["history"])
+
+    def restore(self, arrays: Mapping[str, Array], classes: Sequence[str]) -> Dataset | None:
+        """The dataset that was exported.
+
+        Args:
+            arrays: `train.images`, `train.labels`, `test.images`, `test.labels` as they were read
+                from the folder: rows by ascending id.
+            classes: Class names by label, as they were read from the folder.
+
+        Returns:
+            The dataset, or None if the pictures or their classes are others now.
+        """
+        arrays = dict(arrays)
+        if self.index is not None:
+            if len(self.index) != len(arrays["train.labels"]):
+                return None
+            rank = np.argsort(np.argsort(self.index))
+            if (np.diff(rank) < 0).any():
+                arrays |= {name: arrays[name][rank] for name in ("train.images", "train.labels")}
+            arrays["train.index"] = self.index
+        if self.fields["classes"] != tuple(classes) or digest(arrays) != self.digest:
+            return None
+        restored = build(self.fields, arrays)
+        assert isinstance(restored, Dataset)
+        return restored
+
+
+def read_about(data: bytes, arrays: Mapping[str, Array]) -> About:
+    """Read `cptools.json`, which anybody may have written.
+
+    Args:
+        data: Its bytes.
+        arrays: The tensors of the pictures beside it, which the header has to suit.
+
+    Raises:
+        ArtifactError: It is damaged, or of another format.
+    """
+    about = Fields(load_json(data.decode("ascii", "replace")), "about", ("header", "ids", "sha256"))
+    fields = decode(about.raw("header"), layout(arrays))
+    if fields["kind"] != "dataset":
+        raise ArtifactError(f"it is of kind {fields['kind']}; export a dataset")
+    ids = None if about.raw("ids") is None else about.items("ids")
+    if ids is not None and not (
+        all(type(i) is int and 0 <= i < 2**63 for i in ids) and len(set(ids)) == len(ids)
+    ):
+        about.fail("ids", "are not different numbers")
+    index = None if ids is None else np.array(ids, dtype=np.int64)
+    return About(fields, about.digest("sha256"), index)
+
+
+def export_dataset(folder: str | os.PathLike[str], dataset: Dataset) -> None:
+    """Write a dataset as `export_images` does, and `cptools.json` with all else that it holds.
+
+    Args:
+        folder: Made here; may exist if it is empty.
+        dataset: Of any history.
+
+    Raises:
+        ArtifactError: As `export_images`.
+        ValueError: As `export_images`.
+    """
+    index = dataset.train_index
+    about = {
+        "header": encode(dataset),
+        "ids": None if index is None else index.tolist(),
+        "sha256": dataset_digest(dataset),
+    }
+    export_images(
+        folder,
+        train_images=dataset.train_images,
+        train_labels=dataset.train_labels,
+        test_images=dataset.test_images,
+        test_labels=dataset.test_labels,
+        classes=dataset.classes,
+        train_index=index,
+        about=f"{dump_json(about)}\n".encode(),
+    )
+
+
+def export_images(
+    folder: str | os.PathLike[str],
+    *,
+    train_images: Pixels,
+    train_labels: NDArray[np.int64],
+    test_images: Pixels,
+    test_labels: NDArray[np.int64],
+    classes: Sequence[str],
+    train_index: NDArray[np.int64] | None = None,
+    about: bytes | None = None,
+) -> None:
+    """Write `train/CLASS/000123.png`, `test/CLASS/000045.png` and `classes.txt`.
+
+    The number is the row in the dataset that the image came from (`train_index`, or else its own
+    row), so reading the folder gives images, labels and class names back in the order of the ids.
+    The folder appears whole or not at all.
+
+    Args:
+        folder: Made here; may exist if it is empty.
+        train_images: uint8 (N, 3, H, W).
+        train_labels: int64 (N,), positions in `classes`.
+        test_images: uint8 (M, 3, H, W), M may be 0.
+        test_labels: int64 (M,).
+        classes: Class names; each names a folder.
+        train_index: int64 (N,) distinct row ids, >= 0.
+        about: What to write into `cptools.json`; None for no such file.
+
+    Raises:
+        ArtifactError: The folder is not empty or cannot be made, or a class name cannot be a
+            folder's name.
+        ValueError: `train_index` has repeated or negative ids.
+    """
+    folder = Path(folder)
+    _check_class_names(classes)
+    ids = np.arange(len(train_labels)) if train_index is None else train_index
+    if len(np.unique(ids)) != len(train_labels) or (len(ids) and ids.min() < 0):
+        raise ValueError("expected one id for each training image, all different and not negative")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArtifactError(f"{folder} is there and not empty; name a new folder")
+    target = folder.resolve()
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot make {folder}: {error.strerror}; name a folder in one that can be written"
+        ) from None
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), "utf-8")
+        if about is not None:
+            (temporary / ABOUT_FILE).write_bytes(about)
+        _write_split(temporary / "train", train_images, train_labels, ids, classes)
+        test_ids = np.arange(len(test_labels))
+        if len(test_ids):
+            _write_split(temporary / "test", test_images, test_labels, test_ids, classes)
+        temporary.replace(target)  # POSIX: also over an empty folder
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _check_class_names(classes: Sequence[str]) -> None:
+    for name in classes:
+        bad = not name or name[0] == "." or name == "__MACOSX" or re.search(r"[/\\\x00-\x1f]", name)
+        if bad or name.splitlines() != [name]:
+            raise ArtifactError(f"class name {name!r} cannot be a folder's name; rename the class")
+    if len(set(classes)) != len(classes):
+        raise ArtifactError("two classes have the same name; rename one")
+
+
+def _write_split(
+    folder: Path,
+    images: Pixels,
+    labels: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    classes: Sequence[str],
+) -> None:
+    folder.mkdir()
+    for name in classes:
+        (folder / name).mkdir()
+
+    def write(row: int) -> None:
+        image = Image.fromarray(np.ascontiguousarray(images[row].transpose(1, 2, 0)))
+        image.save(folder / classes[labels[row]] / f"{ids[row]:06d}.png")
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(write, range(len(labels))):
+            pass
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
