@@ -8,7 +8,8 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._data import chain_name, clean_dataset, path_name
+from cptools.cli._data import chain_name, path_name
+from cptools.cli._noise import clean_images
 from cptools.cli._streams import check_one_stdin, plan_output, resolve_input
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def visualize(
         list[str] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="A dataset, a delta, or encoders: files, or '-' for stdin, the default.",
+            help="A dataset, a delta, encoders, or an encoder and datasets: files, or '-' for "
+            "stdin, the default.",
             show_default=False,
         ),
     ] = None,
@@ -52,6 +54,15 @@ def visualize(
             help="The clean dataset, where it cannot be had from the source that the input names.",
         ),
     ] = None,
+    subject: Annotated[
+        str | None,
+        opt.one_of(
+            "--subject",
+            ("noise", "separability"),
+            "What to draw of poisoned datasets: the noise of one [left out], or how the noise of "
+            "each clusters by class.",
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         opt.one_of("--format", ("png", "svg"), "Left out: by the name of FILE, else png."),
@@ -60,6 +71,7 @@ def visualize(
     title: Annotated[
         str | None, typer.Option("--title", help="In place of the one from the history.")
     ] = None,
+    device: opt.Device = "auto",
     quiet: opt.Quiet = False,
     version: Version = False,
 ) -> None:
@@ -67,7 +79,8 @@ def visualize(
 
     A poisoned dataset or a delta: clean images, the noise amplified, and the poisoned images, one
     column a class (figures 3 and 6 of the paper). Encoders: their curves of loss, alignment and
-    uniformity over one another.
+    uniformity over one another. An encoder and datasets: how far apart it puts two views of their
+    images (figures 4d and 8).
     """
     names: list[str | None] = [*inputs] if inputs else [None]
     paths = [resolve_input(name, starts_chain=False, sources=(), quiet=quiet) for name in names]
@@ -80,7 +93,7 @@ def visualize(
         open_artifact(path, expect=("dataset", "delta", "encoder")).read() for path in paths
     ]
     target = plan_output(output, default_name=f"{_stem(paths[0], artifacts[0])}.{kind}")
-    figure = _draw(artifacts, paths, dataset, title)
+    figure = _draw(artifacts, paths, dataset, subject, title, device)
 
     from cptools.artifacts.atomic import atomic_write
     from cptools.figures.style import save_figure
@@ -108,15 +121,36 @@ def _stem(path: str, artifact: "Artifact") -> str:
 
 
 def _draw(
-    artifacts: "list[Artifact]", paths: list[str], given: str | None, title: str | None
+    artifacts: "list[Artifact]",
+    paths: list[str],
+    given: str | None,
+    subject: str | None,
+    title: str | None,
+    device: str,
 ) -> Any:
     from cptools.artifacts.schema import Dataset, Delta, Encoder
 
     encoders = [a for a in artifacts if isinstance(a, Encoder)]
+    datasets = [a for a in artifacts if isinstance(a, Dataset)]
+    if subject is not None and len(datasets) < len(artifacts):
+        raise UsageError(f"--subject {subject} is drawn of poisoned datasets; leave it out")
     if len(encoders) == len(artifacts):
         return _curves(encoders, paths, title)
+    if subject == "separability" or (len(encoders) == 1 and len(datasets) == len(artifacts) - 1):
+        from cptools.cli._pictures import draw_distances, draw_separability
+        from cptools.core.device import choose_device
+
+        place = choose_device(device)
+        if not encoders:
+            return draw_separability(datasets, given, place, title=title)
+        if given is not None:
+            raise UsageError("--dataset does not apply to an encoder; give datasets as inputs")
+        return draw_distances(encoders[0], datasets, place, title=title)
     if len(artifacts) > 1:
-        raise UsageError("several inputs must all be encoders; give one dataset or delta at a time")
+        raise UsageError(
+            "these cannot be drawn together; give encoders, an encoder and datasets, or one dataset"
+            " or delta"
+        )
     (artifact,) = artifacts
     if isinstance(artifact, Dataset):
         return _poisoned(artifact, given, title)
@@ -130,13 +164,9 @@ def _curves(encoders: "list[Encoder]", paths: list[str], title: str | None) -> A
     runs: dict[str, dict[str, list[float]]] = {}
     for encoder, path in zip(encoders, paths, strict=True):
         label = _stem(path, encoder)
-        if label in runs:
+        if any(name.partition(":")[0] == label for name in runs):
             label = f"{label} ({len(runs) + 1})"
-        runs[label] = {
-            name.removeprefix("curve."): array.tolist()
-            for name, array in sorted(encoder.tensors.items())
-            if name.startswith("curve.")
-        }
+        runs |= _runs(encoder, label)
     if not any(runs.values()):
         raise UsageError("the encoders hold no curves; train them with cp-pretrain")
     return training_curves(
@@ -148,17 +178,35 @@ def _curves(encoders: "list[Encoder]", paths: list[str], title: str | None) -> A
     )
 
 
+def _runs(encoder: "Encoder", label: str) -> dict[str, dict[str, list[float]]]:
+    """The curves of an encoder; of the training images and the watched ones where there are such.
+
+    The two are measured alike then, in eval mode.
+    """
+    curves = {
+        name.removeprefix("curve."): array.tolist()
+        for name, array in sorted(encoder.tensors.items())
+        if name.startswith("curve.")
+    }
+    if "watch_loss" not in curves:
+        return {label: curves}
+    watched = {
+        name.removeprefix("watch_"): curves.pop(name)
+        for name in [*curves]
+        if name.startswith("watch_")
+    }
+    curves["loss"] = curves.pop("eval_loss")
+    return {f"{label}: training images": curves, f"{label}: watched images": watched}
+
+
 def _poisoned(poisoned: "Dataset", given: str | None, title: str | None) -> Any:
     import numpy as np
 
     from cptools.figures.noise_grid import noise_grid
 
-    clean = clean_dataset(poisoned.source, given, need="the picture")
     shown = _one_a_class(poisoned.train_labels)
-    before = clean.train_images[_clean_rows(poisoned, clean)[shown]]
+    before = clean_images(poisoned, given, need="the picture")[shown]
     after = poisoned.train_images[shown]
-    if before.shape != after.shape:
-        raise UsageError("clean and poisoned images differ in size; give the right --dataset")
     levels = int(np.abs(before.astype(np.int16) - after).max())
     if levels == 0:
         raise UsageError("this dataset is the clean one: there is no noise to draw")
@@ -172,32 +220,6 @@ def _poisoned(poisoned: "Dataset", given: str | None, title: str | None) -> Any:
         else "poisoned",
         title=f"Poison on {poisoned.name}" if title is None else title,
         caption=_caption(poisoned.history),
-    )
-
-
-def _clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
-    """The row of the clean dataset that each training image was made of.
-
-    Where rows were chosen after the clean dataset was made, both name rows of what they came from.
-    """
-    import numpy as np
-
-    num = len(poisoned.train_images)
-    if len(clean.train_images) == num:
-        return np.arange(num)
-    if poisoned.train_index is not None:
-        ids = clean.train_index
-        if ids is None:
-            ids = np.arange(len(clean.train_images))
-        order = np.argsort(ids)
-        rows = order[
-            np.searchsorted(ids, poisoned.train_index, sorter=order).clip(max=len(ids) - 1)
-        ]
-        if np.array_equal(ids[rows], poisoned.train_index):
-            return rows
-    raise UsageError(
-        f"the dataset has {num} training images and the clean one {len(clean.train_images)};"
-        " give the clean one with --dataset"
     )
 
 

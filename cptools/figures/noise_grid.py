@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cptools.figures.style import FAINT, INK, figure_style
+from cptools.figures.style import FAINT, INK, figure_style, shorten
 
 _CELL, _GAP = 0.8, 0.06  # inches
 _LEFT, _RIGHT, _NAMES, _TITLE, _CAPTION, _EDGE = 1.05, 0.15, 0.22, 0.26, 0.22, 0.14
@@ -146,7 +146,7 @@ def _grid(
                 if i == 0:
                     figure.text(
                         (x + cell[0] / 2) / width, (y + cell[1] + 0.06) / height,
-                        _shorten(names[k]), ha="center", va="bottom", fontsize=8, color=INK,
+                        shorten(names[k]), ha="center", va="bottom", fontsize=8, color=INK,
                     )  # fmt: skip
         if caption:
             figure.text(
@@ -154,8 +154,3 @@ def _grid(
                 ha="left", va="bottom", fontsize=8, color=FAINT,
             )  # fmt: skip
     return figure
-
-
-def _shorten(name: str, most: int = 12) -> str:
-    """A name that fits its column."""
-    return name if len(name) <= most else name[: most - 1] + "…"

@@ -100,3 +100,8 @@ def save_figure(
     nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     with figure_style():
         figure.savefig(file, format=format, dpi=dpi, metadata=nothing[format])
+
+
+def shorten(name: str, most: int = 12) -> str:
+    """A name that fits its place: of at most so many letters."""
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,6 +1,7 @@
 """`cp-probe`: what it trains on, what it reports, what it refuses."""
 
 import json
+import statistics
 from dataclasses import replace
 
 import numpy as np
@@ -112,7 +113,27 @@ def test_dry_run(tool, files):
     ("arguments", "message"),
     [
         ("", "no input; give a file, or pipe one in"),
-        ("{clean}", "is of kind dataset; give one of kind encoder"),
+        ("{delta}", "is of kind delta; give one of kind encoder or dataset"),
+        ("{clean}", "there is no noise; give a poisoned dataset"),
+        ("{poisoned} --method lbfgs", "--method lbfgs measures an encoder, this is a dataset;"),
+        ("{poisoned} --method distances", "measures an encoder, this is a dataset; train one"),
+        ("{poisoned} --l2 1", "--l2 does not apply to --method separability; leave it out"),
+        ("{poisoned} --holdout 1", "expected holdout between 0 and 1, got 1.0; give more images"),
+        ("{poisoned} --holdout 0.9", "no training image; give more images or another --holdout"),
+        (
+            "{poisoned} --dataset {clean} --dataset {clean}",
+            "has one clean one; give --dataset once",
+        ),
+        ("{poisoned} --dataset {small}", "give the clean one with --dataset"),
+        ("{poisoned} --dataset {encoder}", "is of kind encoder; give one of kind dataset"),
+        ("{poisoned} --precision bf16", "does not apply to --method separability; leave it out"),
+        ("{encoder} --method separability", "measures a poisoned dataset, this is an encoder;"),
+        ("{encoder} --method head", "an encoder of simclr has no classifier of its own; take"),
+        ("{encoder} --method distances --k 3", "--k does not apply to --method distances;"),
+        (
+            "{encoder} --method distances --dataset {small}",
+            "trained on images of 32 pixels, shapes",
+        ),
         ("{encoder} --dataset {small}", "was trained on images of 32 pixels, shapes has 16; make"),
         ("{encoder} --dataset {delta}", "is of kind delta; give one of kind dataset"),
         ("{encoder} --dataset nowhere", "cannot read nowhere: No such file or directory;"),
@@ -120,7 +141,7 @@ def test_dry_run(tool, files):
         ("{encoder} --dataset - --dataset -", "--dataset reads standard input twice;"),
         ("{encoder} --k 5", "--k does not apply to --method lbfgs; leave it out"),
         ("{encoder} --method knn --l2 1", "--l2 does not apply to --method knn; leave it out"),
-        ("{encoder} --method svm", "'svm' is not one of lbfgs, sgd, knn"),
+        ("{encoder} --method svm", "'svm' is not one of lbfgs, sgd, knn, head, distances, sep"),
         ("{encoder} -o /no/where", "there is no folder /no;"),
         ("{encoder} --device cuda:99", "no device 'cuda:99' on this machine;"),
     ],
@@ -200,3 +221,299 @@ def test_encoder_of_another_make(tool, tmp_path, encoder, changes, message):
     done = tool("cp-probe", tmp_path / "a")
     assert message in done.err
     assert (done.code, done.out, done.err.count("\n")) == (2, b"", 1)
+
+
+def test_distances(tool, files, encoder):
+    """What the embedding of a hand-made SimCLR with these weights says."""
+    import torch
+
+    from cptools.core.build import build_algorithm, build_views
+    from cptools.core.evaluation.distances import view_distances
+
+    path, clean = files / "encoder.safetensors", files / "clean.safetensors"
+    given = ["--dataset", clean, "--dataset", files / "poisoned.safetensors", "--precision", "fp32"]
+    done = tool("cp-probe", path, "--method", "distances", "--seed", 3, *given)
+    assert (done.code, done.err) == (0, "")
+    made = encoder.history[-1].parameters
+    algorithm = build_algorithm("simclr", made, num_classes=10, seed=0)
+    weights = {
+        name.replace("backbone.", "encoder."): torch.from_numpy(array)
+        for name, array in encoder.tensors.items()
+        if not name.startswith("curve.")
+    }
+    algorithm.load_state_dict(weights)
+    views = build_views(made, size=32, mean=encoder.mean, std=encoder.std)
+    for line, name in zip(done.out.splitlines(), ("clean", "poisoned"), strict=True):
+        told, dataset = json.loads(line), open_artifact(files / f"{name}.safetensors").read()
+        images = torch.from_numpy(dataset.train_images)
+        values = view_distances(algorithm, algorithm.embed, images, views, seed=3).tolist()
+        assert told["mean"] == pytest.approx(statistics.fmean(values), abs=1e-4)
+        assert told["median"] == pytest.approx(statistics.median(values), abs=1e-4)
+        assert told["dataset_sha256"] == dataset_digest(dataset)
+        assert (told["total"], sum(told["counts"]), len(told["counts"])) == (64, 64, 100)
+        assert (told["bins"][0], told["bins"][1], told["bins"][-1]) == (0, 0.02, 2)
+        assert told["close_percent"] == pytest.approx(
+            100 * sum(v < told["close_below"] for v in values) / 64, abs=2
+        )
+        used = {name: told["settings"][name] for name in ("crop_area", "jitter", "gray_prob")}
+        assert used == {name: made[name] for name in used}
+        assert told["features"] == "projector"
+
+
+@pytest.mark.parametrize("alg", ["moco", "byol", "simsiam", "supervised"])
+def test_distances_of_every_algorithm(tool, make, tmp_path, files, alg):
+    """The file's own weights, and no others, make the embedding."""
+    options = [*TINY_TRAINING, "--alg", alg]
+    if alg == "moco":
+        options += ["--queue-size", 16]
+    encoder = make("cp-pretrain", files / "few.safetensors", *options, o=tmp_path / "a")
+    method = ("--method", "distances")
+    told = report(tool("cp-probe", tmp_path / "a", *method))
+    assert told["features"] == ("backbone" if alg == "supervised" else "projector")
+    assert told["total"] == 64  # of the clean source, of which few is a part
+    assert 0 < told["median"] <= told["mean"] * 3
+    part = "backbone" if alg == "supervised" else "head.projector"
+    tensors = {
+        name: array * 0 if name.startswith(part) and array.dtype == np.float32 else array
+        for name, array in encoder.tensors.items()
+    }
+    write_artifact(replace(encoder, tensors=tensors), tmp_path / "b")
+    assert report(tool("cp-probe", tmp_path / "b", *method))["counts"][0] == 64
+
+
+def test_distances_need_no_test_images_and_no_second_class(tool, tmp_path, files):
+    clean = open_artifact(files / "clean.safetensors").read()
+    bare = replace(
+        clean, classes=("bar",), train_labels=clean.train_labels * 0,
+        test_images=clean.test_images[:0], test_labels=clean.test_labels[:0],
+    )  # fmt: skip
+    write_artifact(bare, tmp_path / "bare")
+    words = ("--method", "distances", "--dataset", tmp_path / "bare")
+    assert report(tool("cp-probe", files / "encoder.safetensors", *words))["total"] == 64
+
+
+def test_views_come_from_the_history_or_else_the_recipe(tool, tmp_path, files, encoder):
+    from cptools.core import recipes
+
+    write_artifact(replace(encoder, history=()), tmp_path / "a")
+    words = ("--method", "distances", "--dry-run")
+    for recipe in ("quick", "paper"):
+        told = json.loads(tool("cp-probe", tmp_path / "a", *words, "--recipe", recipe).out)
+        expected = recipes.pretrain(recipe, alg="simclr", dataset="")
+        assert {name: told[name] for name in recipes.VIEWS}.items() <= expected.items()
+    last = encoder.history[-1]
+    still = {"crop_area": 1.0, "flip_prob": 0.0, "jitter_prob": 0.0, "gray_prob": 0.0}
+    changed = replace(last, parameters={**last.parameters, **still})
+    write_artifact(replace(encoder, history=(changed,)), tmp_path / "b")
+    told = report(tool("cp-probe", tmp_path / "b", *words[:2]))
+    assert still.items() <= told["settings"].items()
+    assert told["mean"] < report(tool("cp-probe", tmp_path / "a", *words[:2]))["mean"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("crop_area", value) for value in ("much", 0, -1, None, [1])),
+        *(("pad", value) for value in ("much", -7, 2.5)),
+        ("jitter", 10**400),
+    ],
+)
+def test_views_that_no_history_can_have(tool, tmp_path, files, encoder, name, value):
+    last = encoder.history[-1]
+    changed = replace(last, parameters={**last.parameters, name: value})
+    write_artifact(replace(encoder, history=(changed,)), tmp_path / "a")
+    done = tool("cp-probe", tmp_path / "a", "--method", "distances")
+    done.refused("the views in the encoder's history cannot be made")
+
+
+def test_heads_of_another_make(tool, tmp_path, encoder):
+    weights = encoder.tensors["head.projector.2.weight"]
+    short = {**encoder.tensors, "head.projector.2.weight": weights[:, :-1].copy()}
+    no_bias = {n: a for n, a in encoder.tensors.items() if n != "head.projector.0.bias"}
+    for tensors in (short, no_bias):
+        write_artifact(replace(encoder, tensors=tensors), tmp_path / "a")
+        done = tool("cp-probe", tmp_path / "a", "--method", "distances")
+        done.refused("the head is not that of simclr; train the encoder with cp-pretrain")
+    write_artifact(replace(encoder, algorithm="vicreg"), tmp_path / "a")
+    tool("cp-probe", tmp_path / "a", "--method", "distances").refused("unknown algorithm 'vicreg';")
+    bare = {n: a for n, a in encoder.tensors.items() if n.startswith("backbone.")}
+    write_artifact(replace(encoder, tensors=bare, algorithm="vicreg"), tmp_path / "a")
+    told = report(tool("cp-probe", tmp_path / "a", "--method", "distances"))
+    assert told["features"] == "backbone"
+
+
+@pytest.fixture(scope="module")
+def supervised(make, files, tmp_path_factory):
+    path = tmp_path_factory.mktemp("supervised") / "supervised.safetensors"
+    make(
+        "cp-pretrain", files / "clean.safetensors", "--alg", "supervised", "--epochs", 20,
+        o=path,
+    )  # fmt: skip
+    return path
+
+
+def test_supervised_reports_its_own_accuracy(tool, files, supervised):
+    """By hand: the backbone on each test image alone, and its largest logit."""
+    import torch
+
+    from cptools.core.build import build_encoder
+    from cptools.core.views import normalize
+
+    told = report(tool("cp-probe", supervised, "--precision", "fp32"))
+    assert told["settings"]["method"] == "head"
+    assert told.keys() == report(tool("cp-probe", supervised, "--method", "lbfgs")).keys()
+    encoder, clean = (
+        open_artifact(path).read() for path in (supervised, files / "clean.safetensors")
+    )
+    tensors = {name: torch.from_numpy(array) for name, array in encoder.tensors.items()}
+    backbone = build_encoder(encoder.architecture, encoder.width).eval()
+    backbone.load_state_dict(
+        {n.removeprefix("backbone."): t for n, t in tensors.items() if n.startswith("backbone.")}
+    )
+    correct = 0
+    with torch.no_grad():
+        for image, label in zip(clean.test_images, clean.test_labels, strict=True):
+            x = normalize(torch.from_numpy(image)[None] / 255, encoder.mean, encoder.std)
+            logits = tensors["head.classifier.weight"] @ backbone(x)[0]
+            correct += int((logits + tensors["head.classifier.bias"]).argmax()) == label
+    assert abs(told["correct"] - correct) <= 1  # two images may be equally near to two classes
+    assert told["accuracy_percent"] == round(100 * told["correct"] / told["total"], 2)
+    assert (told["total"], told["selected_on_test"], told["best_epoch"]) == (32, False, None)
+
+
+def test_classifier_that_does_not_fit(tool, make, tmp_path, files, supervised):
+    make("cp-dataset", files / "clean.safetensors", "--classes", "bar,ring,star", o=tmp_path / "3")
+    done = tool("cp-probe", supervised, "--dataset", tmp_path / "3")
+    done.refused("classifier is 10x64, not for 64 features and 3 classes; give the dataset whose")
+    encoder = open_artifact(supervised).read()
+    for name, change in (
+        ("head.classifier.weight", lambda array: array[:, 1:].copy()),
+        ("head.classifier.bias", lambda array: array[1:].copy()),
+    ):
+        tensors = {**encoder.tensors, name: change(encoder.tensors[name])}
+        write_artifact(replace(encoder, tensors=tensors), tmp_path / "a")
+        tool("cp-probe", tmp_path / "a").refused("give the dataset whose classes it was trained on")
+
+
+def noise_report(done):
+    assert (done.code, done.err) == (0, "")
+    linear, mlp = map(json.loads, done.out.splitlines())
+    assert (linear["classifier"], mlp["classifier"]) == ("linear", "mlp")
+    return linear, mlp
+
+
+def test_separability(tool, tmp_path, files):
+    poisoned = open_artifact(files / "poisoned.safetensors").read()
+    done = tool("cp-probe", files / "poisoned.safetensors")
+    for told in noise_report(done):  # one perturbation a class
+        assert told["accuracy_percent"] == told["train_accuracy_percent"] == 100
+        assert (told["correct"], told["total"]) == (13, 13)
+        assert (told["train_correct"], told["train_total"]) == (51, 51)
+        assert told["low_percent"] < told["train_low_percent"] < 100 == told["high_percent"]
+        assert told["dataset_sha256"] == dataset_digest(poisoned)
+        assert {"method": "separability", "holdout": 0.2, "iterations": 1000}.items() <= (
+            told["settings"].items()
+        )
+        assert [step["tool"] for step in told["history"]] == ["cp-dataset", "cp-generate"]
+    data = (files / "poisoned.safetensors").read_bytes()
+    assert tool("cp-probe", stdin=data).out == done.out
+    words = ["--method", "separability", "--dataset", files / "clean.safetensors"]
+    assert tool("cp-probe", files / "poisoned.safetensors", *words).out == done.out
+    tool("cp-probe", files / "poisoned.safetensors", "-o", tmp_path / "r.jsonl")
+    assert (tmp_path / "r.jsonl").read_bytes() == done.out
+
+
+def test_random_noise_is_not_separable(tool, make, tmp_path, files):
+    make("cp-dataset", "shapes", "--limit", 200, o=tmp_path / "clean")
+    make("cp-perturb", tmp_path / "clean", "--noise", o=tmp_path / "noise")
+    words = ("--holdout", 0.5, "--iterations", 100)
+    first = noise_report(tool("cp-probe", tmp_path / "noise", *words))
+    for told in first:
+        assert told["train_accuracy_percent"] == 100
+        assert told["total"] == told["train_total"] == 100
+        assert told["low_percent"] < 10 < told["high_percent"]
+    assert noise_report(tool("cp-probe", tmp_path / "noise", *words, "--seed", 1)) != first
+
+
+def test_noise_of_rows_that_were_chosen(tool, make, tmp_path, files):
+    """A part of the poisoned images, whose clean source is the whole."""
+    make("cp-dataset", files / "poisoned.safetensors", "--limit", 40, "--seed", 5, o=tmp_path / "a")
+    for told in noise_report(tool("cp-probe", tmp_path / "a")):
+        assert (told["correct"], told["train_total"]) == (8, 32)
+
+
+def test_half_poisoned(tool, make, tmp_path, files):
+    words = ("--delta", files / "delta.safetensors", "--fraction", 0.5)
+    make("cp-perturb", files / "clean.safetensors", *words, o=tmp_path / "half")
+    for told in noise_report(tool("cp-probe", tmp_path / "half")):
+        assert told["total"] + told["train_total"] == 32
+
+
+def test_noise_that_cannot_be_measured(tool, tmp_path, files):
+    poisoned = open_artifact(files / "poisoned.safetensors").read()
+    one = replace(poisoned, classes=("bar",), train_labels=poisoned.train_labels * 0,
+                  test_labels=poisoned.test_labels * 0)  # fmt: skip
+    write_artifact(one, tmp_path / "one")
+    tool("cp-probe", tmp_path / "one").refused("the noise is of one class only; give a dataset")
+    small = replace(
+        poisoned, train_images=poisoned.train_images[..., ::2, ::2],
+        test_images=poisoned.test_images[..., ::2, ::2],
+    )  # fmt: skip
+    write_artifact(small, tmp_path / "small")
+    tool("cp-probe", tmp_path / "small").refused("differ in size; give the right --dataset")
+    write_artifact(replace(poisoned, source=None), tmp_path / "none")
+    tool("cp-probe", tmp_path / "none").refused("the noise needs the clean dataset, of which")
+
+
+def test_dry_run_of_a_dataset(tool, files):
+    done = tool("cp-probe", files / "poisoned.safetensors", "--recipe", "paper", "--dry-run")
+    assert json.loads(done.out) == {
+        "recipe": "paper", "seed": 0, "method": "separability", "holdout": 0.2, "iterations": 1000,
+    }  # fmt: skip
+
+
+def test_sentences_for_a_terminal(files, supervised):
+    """What is printed where standard output is a terminal."""
+    from cptools.cli._probes import sentence
+
+    base = {
+        "accuracy_percent": 12.34, "low_percent": 5.0, "high_percent": 20.06, "total": 200,
+        "dataset": "shapes", "algorithm": "simclr", "architecture": "resnet10", "width": 8,
+        "selected_on_test": False,
+    }  # fmt: skip
+    probe = sentence(base | {"settings": {"method": "knn"}})
+    assert probe == (
+        "12.3 % of 200 test images of shapes (95% interval 5.0 to 20.1; knn probe of simclr,"
+        " resnet10 width 8)"
+    )
+    best = sentence(base | {"selected_on_test": True, "settings": {"method": "sgd"}})
+    assert best.endswith("width 8, the best epoch on the test images)")
+    head = sentence(base | {"settings": {"method": "head"}})
+    assert "; own classifier of simclr, " in head
+    noise = {"classifier": "mlp", "train_accuracy_percent": 99.51, "train_total": 800}
+    assert sentence(base | noise | {"settings": {"method": "separability"}}) == (
+        "mlp classifier of noise alone: the class of 12.3 % of 200 held-out images of shapes"
+        " (95% interval 5.0 to 20.1), 99.5 % of the 800 it was fitted to"
+    )
+    near = {"mean": 0.25, "median": 0.0314, "close_percent": 70.04, "close_below": 0.1}
+    distances = base | near | {"features": "projector", "settings": {"method": "distances"}}
+    assert sentence(distances) == (
+        "cosine distance of two views of each of 200 images of shapes: median 0.031, mean 0.250,"
+        " 70.0 % below 0.1 (projector of simclr, resnet10 width 8)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("cp-pretrain {clean} --alg supervised --epochs 1 -q | cp-probe -o a.jsonl", ["a"]),
+        ("cp-perturb {clean} --noise --epsilon 4/255 | cp-probe -o a.jsonl", ["a linear", "a mlp"]),
+    ],
+)
+def test_pipelines_end_in_a_report(bash, tmp_path, files, text, rows):
+    done = bash(text.format(clean=files / "clean.safetensors"), tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"")
+    done = bash("cptools report a.jsonl", tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = [line.split("|")[1].strip() for line in done.stdout.decode().splitlines()]
+    assert shown[2:] == rows

@@ -1,27 +1,28 @@
 """How good the features of a frozen encoder are: linear probes and k nearest neighbors.
 
-Three answers to one question, from the quickest to the papers' own:
+Four answers to one question, from the quickest to the papers' own:
 
+- `classifier_accuracy` takes the classifier that a supervised encoder was trained with.
 - `knn` needs no training.
 - `linear_probe_lbfgs` fits the best linear classifier on features of plain images; deterministic.
 - `SGDProbe` is the protocol of He, Zha and Katabi (ICLR 2023): a linear layer trained by SGD for
   100 epochs on augmented images. Their code reports the best TEST epoch; here the last epoch is the
   result, and the best one is kept beside it.
 
-All of them train on whatever images they are given; the papers' protocol is clean images, also for
+The others train on whatever images they are given: the papers' protocol is clean images, also for
 an encoder that was pretrained on poison.
 
 N train images, M test images, B images a batch, D features, C = num_classes.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cptools.core.evaluation.frozen import device_of, encode, frozen
 from cptools.core.evaluation.statistics import wilson
 from cptools.core.random import stream
 from cptools.core.views import Views, normalize
@@ -121,12 +122,12 @@ def features(
     """
     if not len(images):
         raise ValueError("there are no images to encode")
-    device = _device(encoder)
+    device = device_of(encoder)
     parts = []
-    with _frozen(encoder):
+    with frozen(encoder):
         for start in range(0, len(images), batch_size):
             x = images[start : start + batch_size].to(device).float().div_(255)
-            parts.append(_encode(encoder, normalize(x, mean, std), bf16))
+            parts.append(encode(encoder, normalize(x, mean, std), bf16=bf16))
     return torch.cat(parts)
 
 
@@ -247,6 +248,35 @@ def linear_probe_lbfgs(
     return ProbeResult.of(correct, len(test_labels))
 
 
+def classifier_accuracy(
+    test_features: Tensor, test_labels: Tensor, weight: Tensor, bias: Tensor
+) -> ProbeResult:
+    """Classify by an encoder's own linear layer: the test accuracy of supervised learning.
+
+    Args:
+        test_features: float [M, D].
+        test_labels: int64 [M] in 0 .. C - 1.
+        weight: float [C, D].
+        bias: float [C].
+
+    Returns:
+        The accuracy on the test images.
+
+    Raises:
+        ValueError: The shapes or labels do not fit together.
+    """
+    fits = weight.ndim == 2 and weight.shape[1:] == test_features.shape[1:]
+    if not fits or bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"a classifier of shape {list(weight.shape)} and {list(bias.shape)} does not fit"
+            f" {list(test_features.shape)} features"
+        )
+    _check(test_features, test_labels, len(weight), "test")
+    device = test_features.device
+    scores = F.linear(test_features.float(), weight.to(device).float(), bias.to(device).float())
+    return ProbeResult.of(_count(scores, test_labels.to(device)), len(test_labels))
+
+
 class SGDProbe:
     """The linear probe of the papers: Linear + cross-entropy by SGD on augmented images.
 
@@ -298,7 +328,7 @@ class SGDProbe:
             )
         self.encoder, self.views, self.seed, self.bf16 = encoder, views, seed, bf16
         self.epochs, self.batch_size, self.lr = epochs, batch_size, lr
-        self.device = _device(encoder)
+        self.device = device_of(encoder)
         self.train_images, self.train_labels = train_images, train_labels
         self.test_labels = test_labels.to(self.device)
         self.test_features = features(
@@ -335,7 +365,7 @@ class SGDProbe:
             FloatingPointError: The loss is no longer finite.
         """
         while self.epoch < self.epochs:
-            with _frozen(self.encoder):
+            with frozen(self.encoder):
                 loss = self._train_epoch()
             if not torch.isfinite(loss):
                 raise FloatingPointError("the probe diverged (loss is not finite); lower its lr")
@@ -364,7 +394,7 @@ class SGDProbe:
             rows = order[start : start + self.batch_size]
             x = self.train_images[rows.to(self.train_images.device)].to(self.device)
             y = self.train_labels[rows.to(self.train_labels.device)].to(self.device)
-            z = _encode(self.encoder, self.views(x.float().div_(255), generator), self.bf16)
+            z = encode(self.encoder, self.views(x.float().div_(255), generator), bf16=self.bf16)
             with torch.enable_grad():
                 parameters = self.parameters.requires_grad_()
                 loss = F.cross_entropy(_linear(z, parameters), y)
@@ -384,31 +414,8 @@ def _linear(z: Tensor, parameters: Tensor) -> Tensor:
     return F.linear(z, parameters[:, :-1], parameters[:, -1])
 
 
-def _encode(encoder: nn.Module, x: Tensor, bf16: bool) -> Tensor:
-    with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        encoded: Tensor = encoder(x)
-    return encoded.float()
-
-
 def _count(scores: Tensor, labels: Tensor) -> int:
     return int((scores.argmax(1) == labels).sum())
-
-
-def _device(encoder: nn.Module) -> torch.device:
-    parameter = next(encoder.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
-
-
-@contextmanager
-def _frozen(encoder: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every module's own training flag is as before afterwards."""
-    flags = [(module, module.training) for module in encoder.modules()]
-    encoder.eval()
-    try:
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 def _check(examples: Tensor, labels: Tensor, num_classes: int, what: str) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from cptools.core.evaluation.probe import (
     ProbeResult,
     SGDProbe,
+    classifier_accuracy,
     features,
     knn,
     learning_rate,
@@ -80,6 +81,27 @@ def test_knn_at_tiny_temperature_is_the_nearest_neighbor() -> None:
     options: Any = {"num_classes": 4}
     sharp = knn(train, y, test, labels, k=50, temperature=1e-6, **options)
     assert sharp == knn(train, y, test, labels, k=1, **options)
+
+
+def test_classifier_of_the_encoder_equals_a_slow_loop() -> None:
+    (test, labels), (weight, _) = blobs(50, 4, 5, 1.5, 2), blobs(4, 4, 5, 0.5, 3)
+    bias = torch.tensor([0.5, -0.5, 0.0, 1.0])
+    correct = 0
+    for row, label in zip(test.tolist(), labels.tolist(), strict=True):
+        scores = [
+            sum(a * b for a, b in zip(row, w, strict=True)) + c
+            for w, c in zip(weight.tolist(), bias.tolist(), strict=True)
+        ]
+        correct += scores.index(max(scores)) == label
+    assert 15 < correct < 50
+    for dtype in (torch.float32, torch.float16):
+        got = classifier_accuracy(test, labels, weight.to(dtype), bias.to(dtype))
+        assert got == ProbeResult(correct, 50, correct / 50, *wilson(correct, 50))
+    for bad_weight, bad_bias in ((weight[:, :4], bias), (weight, bias[:3]), (weight[0], bias)):
+        with pytest.raises(ValueError, match="does not fit"):
+            classifier_accuracy(test, labels, bad_weight, bad_bias)
+    with pytest.raises(ValueError, match="expected test labels from 0 to 2, got 0 to 3"):
+        classifier_accuracy(test, labels, weight[:3], bias[:3])
 
 
 def newton(x: torch.Tensor, y: torch.Tensor, num_classes: int, l2: float) -> torch.Tensor:

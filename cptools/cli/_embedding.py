@@ -1,0 +1,128 @@
+"""What an encoder's training compared: its embedding, and random views of images."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cptools.cli._app import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, device, nn
+
+    from cptools.artifacts.schema import Dataset, Encoder
+    from cptools.core.evaluation.distances import Distances
+
+
+def check_size(encoder: "Encoder", dataset: "Dataset") -> None:
+    """Refuse images of another size than the encoder was trained on."""
+    if dataset.train_images.shape[-1] != encoder.input_size:
+        raise UsageError(
+            f"the encoder was trained on images of {encoder.input_size} pixels, {dataset.name} has"
+            f" {dataset.train_images.shape[-1]}; make it with cp-dataset --size"
+            f" {encoder.input_size}"
+        )
+
+
+def build_embedding(
+    encoder: "Encoder", place: "device"
+) -> "tuple[nn.Module, Callable[[Tensor], Tensor], str]":
+    """The network of an artifact, a function of it from views to embeddings, and what these are.
+
+    Embeddings are what the projector puts out, as in the paper, and as in the curves of training;
+    of an encoder without projector (supervised, or from elsewhere) they are its features.
+
+    Returns:
+        The module, the function, and `projector` or `backbone`.
+
+    Raises:
+        UsageError: the weights are not those of the algorithm or architecture named.
+    """
+    import torch
+
+    from cptools.cli._encoder import build_backbone
+    from cptools.core.algorithms import ALGORITHMS
+    from cptools.core.build import build_encoder
+    from cptools.core.lazy import load
+
+    backbone = build_backbone(encoder, place)
+    head = {
+        name.removeprefix("head."): torch.from_numpy(array)
+        for name, array in encoder.tensors.items()
+        if name.startswith("head.")
+    }
+    matrices = sorted(n for n, w in head.items() if n.startswith("projector.") and w.ndim == 2)
+    if not matrices:
+        return backbone, backbone, "backbone"
+    if encoder.algorithm not in ALGORITHMS:
+        raise UsageError(
+            f"unknown algorithm {encoder.algorithm!r}; this version has {', '.join(ALGORITHMS)}"
+        )
+    try:
+        algorithm = load(ALGORITHMS[encoder.algorithm])(
+            build_encoder(encoder.architecture, encoder.width),
+            hidden=len(head[matrices[0]]),
+            dim=len(head[matrices[-1]]),
+            generator=torch.Generator(),
+        )
+        algorithm.head.load_state_dict(head)
+    except (RuntimeError, TypeError):
+        raise UsageError(
+            f"the head is not that of {encoder.algorithm}; train the encoder with cp-pretrain"
+        ) from None
+    algorithm.encoder = backbone
+    algorithm.head.to(place)
+    return algorithm, algorithm.embed, "projector"
+
+
+def view_settings(encoder: "Encoder", recipe: str) -> dict[str, Any]:
+    """The views that an encoder was trained with; the recipe's where its history is silent."""
+    from cptools.core import recipes
+    from cptools.core.algorithms import ALGORITHMS
+
+    alg = encoder.algorithm if encoder.algorithm in ALGORITHMS else "simclr"
+    values = recipes.pretrain(recipe, alg=alg, dataset="")
+    for step in encoder.history:
+        if step.tool == "cp-pretrain":
+            values = {**values, "pad": 0, **step.parameters}
+    return {name: values[name] for name in recipes.VIEWS}
+
+
+def measure_distances(
+    encoder: "Encoder",
+    dataset: "Dataset",
+    views: dict[str, Any],
+    place: "device",
+    *,
+    seed: int,
+    bf16: bool,
+) -> "tuple[Distances, str]":
+    """Distances of two views of each training image, and what the embeddings are.
+
+    Args:
+        encoder: whose.
+        dataset: of which.
+        views: what `view_settings` returned.
+        place: where to compute.
+        seed: of the views.
+        bf16: compute the networks in bfloat16.
+
+    Raises:
+        UsageError: the images or the views do not suit the encoder.
+    """
+    from operator import index
+
+    import torch
+
+    from cptools.core.build import build_views
+    from cptools.core.evaluation.distances import Distances, view_distances
+
+    check_size(encoder, dataset)
+    try:
+        views = {**views, "pad": index(views["pad"])}
+        drawn = build_views(views, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
+    except (TypeError, ValueError, OverflowError) as error:  # anybody's header
+        raise UsageError(
+            f"the views in the encoder's history cannot be made: {error}; train it again"
+        ) from None
+    network, embed, kind = build_embedding(encoder, place)
+    images = torch.from_numpy(dataset.train_images)
+    return Distances.of(view_distances(network, embed, images, drawn, seed=seed, bf16=bf16)), kind

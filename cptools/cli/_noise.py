@@ -1,0 +1,56 @@
+"""The noise of a poisoned dataset: which clean image each of its images was made of."""
+
+from typing import TYPE_CHECKING, Any
+
+from cptools.cli._app import UsageError
+from cptools.cli._data import clean_dataset
+
+if TYPE_CHECKING:
+    from cptools.artifacts.schema import Dataset
+
+
+def clean_images(poisoned: "Dataset", given: str | None, *, need: str) -> Any:
+    """The clean training images, uint8 [N,3,H,W], in the order of the poisoned ones.
+
+    Args:
+        poisoned: the dataset.
+        given: what `--dataset` said.
+        need: what they are needed for, for the message.
+
+    Raises:
+        UsageError: they cannot be had, or are not those of this dataset.
+    """
+    clean = clean_dataset(poisoned.source, given, need=need)
+    rows = clean_rows(poisoned, clean)
+    if clean.train_images.shape[1:] != poisoned.train_images.shape[1:]:
+        raise UsageError("clean and poisoned images differ in size; give the right --dataset")
+    return clean.train_images if rows is None else clean.train_images[rows]
+
+
+def clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
+    """The row of the clean dataset that each training image was made of; None where it is its own.
+
+    Where rows were chosen after the clean dataset was made, both name rows of what they came from.
+
+    Raises:
+        UsageError: the clean dataset lacks some.
+    """
+    import numpy as np
+
+    num = len(poisoned.train_images)
+    if len(clean.train_images) == num:
+        return None
+    if poisoned.train_index is not None:
+        ids = clean.train_index
+        if ids is None:
+            ids = np.arange(len(clean.train_images))
+        order = np.argsort(ids)
+        rows = order[
+            np.searchsorted(ids, poisoned.train_index, sorter=order).clip(max=len(ids) - 1)
+        ]
+        if np.array_equal(ids[rows], poisoned.train_index):
+            return rows
+    raise UsageError(
+        f"the dataset has {num} training images and the clean one {len(clean.train_images)};"
+        " give the clean one with --dataset"
+    )
