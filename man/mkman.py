@@ -22,6 +22,7 @@ import typer
 from cptools import __version__
 from cptools.cli.cptools import TOOLS
 from cptools.core import recipes  # noqa: TID253 - without torch
+from cptools.core.poisons import ATTACKS  # noqa: TID253 - a registry, without torch
 
 HERE = Path(__file__).resolve().parent
 ORDER = (
@@ -30,7 +31,7 @@ ORDER = (
 )  # fmt: skip
 LINES = {
     **TOOLS,
-    "cptools": "list the tools; history and verification of artifacts; sum up reports",
+    "cptools": "list the tools; history, verification, import and export of artifacts; reports",
 }
 _ESCAPES = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
 _TYPES = {"int": "N", "float": "X", "str": "TEXT", "list": "TEXT"}
@@ -200,9 +201,9 @@ def _settings(command: str, recipe: str) -> dict[tuple[str, str], recipes.Values
         algorithms = recipes.PAPER_ALGORITHM
         return {(alg, ""): recipes.pretrain(recipe, alg=alg, dataset="") for alg in algorithms}
     return {
-        (alg, mode): recipes.generate(recipe, alg=alg, mode=mode)
-        for alg in recipes.PAPER_ALGORITHM
-        for mode in recipes.PAPER_POISON
+        (alg, mode): attack.settings(recipe, mode)
+        for alg, attack in ATTACKS.items()
+        for mode in attack.modes
     }
 
 

@@ -15,11 +15,12 @@ Exit codes: 0 done; 1 failed while running; 2 bad use or bad input; 130 Ctrl-C; 
 
 import errno
 import functools
+import inspect
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Annotated, Any, TypeVar
@@ -65,8 +66,13 @@ def make_app(name: str) -> typer.Typer:
     )
 
 
-def tool(app: typer.Typer, command: str | None = None) -> Callable[[Command], Command]:
+def tool(
+    app: typer.Typer, command: str | None = None, *, options: Mapping[str, Any] | None = None
+) -> Callable[[Command], Command]:
     """Decorator that makes a function the command of `app`, or one of its commands.
+
+    A function with a `**settings` parameter takes there what the user typed of `options`, names to
+    annotations (None for what was left out); they stand after `--recipe`.
 
     Whatever the function raises ends as one line on stderr and an exit code; standard output is
     flushed before the command counts as done. The function itself is returned unchanged.
@@ -78,10 +84,28 @@ def tool(app: typer.Typer, command: str | None = None) -> Callable[[Command], Co
             with _guard(str(app.info.name)):
                 function(*args, **kwargs)
 
+        if options is not None:
+            _expand(wrapped, function, options)
         app.command(command or str(app.info.name))(wrapped)
         return function
 
     return register
+
+
+def _expand(wrapped: Any, function: Any, options: Mapping[str, Any]) -> None:
+    """Give `wrapped` the signature of a function with its `**settings` spelled out."""
+    signature = inspect.signature(function)
+    *parameters, settings = signature.parameters.values()
+    place = list(signature.parameters).index("recipe") + 1
+    parameters[place:place] = [
+        inspect.Parameter(
+            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=annotation
+        )
+        for name, annotation in options.items()
+    ]
+    wrapped.__signature__ = signature.replace(parameters=parameters)
+    wrapped.__annotations__ = {**function.__annotations__, **options}
+    del wrapped.__annotations__[settings.name]
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:

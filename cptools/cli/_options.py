@@ -1,13 +1,31 @@
 """Every option that more than one tool has: one name, one meaning, one help text."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
-from cptools.core.algorithms import ALGORITHMS  # noqa: TID253 - a registry, without torch
-from cptools.core.encoders import ENCODERS  # noqa: TID253 - a registry, without torch
+from cptools.core.knobs import Knob  # noqa: TID253 - without torch
+
+
+def options_of(knobs: Mapping[str, Knob]) -> dict[str, Any]:
+    """Options of settings, for `tool`: names to annotations; left out, an option is None."""
+    return {name: _annotation(name, knob) for name, knob in knobs.items()}
+
+
+def _annotation(name: str, knob: Knob) -> Any:
+    flag, annotated = "--" + name.replace("_", "-"), cast("Any", Annotated)
+    if isinstance(knob.kind, tuple):
+        return annotated[str | None, one_of(flag, knob.kind, knob.text)]
+    option = typer.Option(
+        flag,
+        metavar={int: "N", float: "X"}[knob.kind],
+        min=knob.low,
+        max=knob.high,
+        help=knob.text,
+    )
+    return annotated[knob.kind | None, option]
 
 
 def one_of(flag: str, values: Collection[str], text: str) -> Any:
@@ -108,92 +126,6 @@ Precision = Annotated[
     ),
 ]
 
-# Model
-Alg = Annotated[str, one_of("--alg", ALGORITHMS, "Contrastive learning algorithm.")]
-Encoder = Annotated[str | None, one_of("--encoder", ENCODERS, "Backbone.")]
-Width = Annotated[
-    int | None, typer.Option("--width", min=1, help="Channels of the backbone's first stage.")
-]
-HeadHidden = Annotated[
-    int | None, typer.Option("--head-hidden", min=1, help="Hidden width of the heads.")
-]
-HeadDim = Annotated[
-    int | None, typer.Option("--head-dim", min=1, help="Dimension of the embedding.")
-]
-Temperature = Annotated[
-    float | None, typer.Option("--temperature", min=1e-3, help="tau of InfoNCE (simclr, moco).")
-]
-Ema = Annotated[
-    float | None,
-    typer.Option(
-        "--ema", min=0.0, max=1.0, help="Momentum m of the momentum encoder (moco, byol)."
-    ),
-]
-QueueSize = Annotated[
-    int | None,
-    typer.Option("--queue-size", min=1, help="Negatives in the queue (moco); fewer than images."),
-]
-BnGroups = Annotated[
-    int | None,
-    typer.Option(
-        "--bn-groups",
-        min=1,
-        help="Slices of a batch that batch norm sees apart, as on so many GPUs.",
-    ),
-]
-
-# Optimization
-BatchSize = Annotated[int | None, typer.Option("--batch-size", min=2, help="Images a step.")]
-Optimizer = Annotated[
-    str | None, one_of("--optimizer", ("sgd", "adamw"), "Optimizer of the encoder.")
-]
-Lr = Annotated[
-    float | None, typer.Option("--lr", min=0.0, help="Learning rate at the start of the cosine.")
-]
-MinLr = Annotated[
-    float | None,
-    typer.Option("--min-lr", min=0.0, max=1.0, help="End of the cosine, as a fraction of --lr."),
-]
-WeightDecay = Annotated[
-    float | None, typer.Option("--weight-decay", min=0.0, help="L2 (sgd) or decoupled (adamw).")
-]
-Momentum = Annotated[
-    float | None, typer.Option("--momentum", min=0.0, max=0.9999, help="Of SGD; beta1 of AdamW.")
-]
-LossScale = Annotated[
-    float | None,
-    typer.Option(
-        "--loss-scale",
-        min=1e-6,
-        help="Factor of the textbook loss; the official code hides 1.786 "
-        "(simclr), 2.857 (moco), 0.25 (byol).",
-    ),
-]
-
-# Views
-CropArea = Annotated[
-    float | None,
-    typer.Option(
-        "--crop-area", min=0.01, max=1.0, help="Smallest share of the image that a crop covers."
-    ),
-]
-FlipProb = Annotated[
-    float | None,
-    typer.Option("--flip-prob", min=0.0, max=1.0, help="Probability of a horizontal flip."),
-]
-Jitter = Annotated[
-    float | None,
-    typer.Option(
-        "--jitter",
-        min=0.0,
-        max=2.5,
-        help="Strength of color jitter; 1 is brightness, contrast, saturation 0.4 and hue 0.1.",
-    ),
-]
-JitterProb = Annotated[
-    float | None,
-    typer.Option("--jitter-prob", min=0.0, max=1.0, help="Probability of color jitter."),
-]
-GrayProb = Annotated[
-    float | None, typer.Option("--gray-prob", min=0.0, max=1.0, help="Probability of grayscale.")
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", metavar="N", min=2, help="Images a step.")
 ]

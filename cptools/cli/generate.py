@@ -19,32 +19,33 @@ from cptools.cli._work import (
     show_settings,
     to_arrays,
 )
+from cptools.core.poisons import ATTACKS, SETTINGS  # noqa: TID253 - a registry, without torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cptools.artifacts.schema import Dataset, Delta
 
 app = make_app("cp-generate")
 
 
-@tool(app)
+@tool(app, options=opt.options_of(SETTINGS))
 def generate(
     input: opt.StartInput = None,
     output: opt.Output = None,
-    alg: opt.Alg = "simclr",
+    alg: Annotated[
+        str,
+        opt.one_of("--alg", ATTACKS, "Attack; a contrastive learner means Contrastive Poisoning."),
+    ] = "simclr",
     mode: Annotated[
-        str,
+        str | None,
         opt.one_of(
-            "--mode", ("class", "sample"), "One perturbation a class, or one an image (sample)."
+            "--mode",
+            ("class", "sample"),
+            "One perturbation a class, or one an image (sample); left out: class where the attack "
+            "has it.",
         ),
-    ] = "class",
-    branch: Annotated[
-        str,
-        opt.one_of(
-            "--branch",
-            ("dual", "single"),
-            "Gradient through the momentum branch too (dual), or not.",
-        ),
-    ] = "dual",
+    ] = None,
     epsilon: opt.Epsilon = "8/255",
     delta: Annotated[
         str | None,
@@ -62,43 +63,11 @@ def generate(
             help="Start from this delta; a class-wise one is copied to each image.",
         ),
     ] = None,
+    half: Annotated[
+        bool,
+        typer.Option("--half", help="Keep the delta in float16, half the size, and poison by it."),
+    ] = False,
     recipe: opt.Recipe = "quick",
-    rounds: Annotated[
-        int | None, typer.Option("--rounds", min=1, help="T: alternations of encoder and noise.")
-    ] = None,
-    model_steps: Annotated[
-        int | None, typer.Option("--model-steps", min=0, help="T_theta: encoder steps a round.")
-    ] = None,
-    noise_steps: Annotated[
-        int | None, typer.Option("--noise-steps", min=0, help="T_delta: noise batches a round.")
-    ] = None,
-    pgd_steps: Annotated[
-        int | None, typer.Option("--pgd-steps", min=1, help="T_p: PGD steps on each noise batch.")
-    ] = None,
-    step_size: Annotated[
-        float | None,
-        typer.Option("--step-size", min=0.0, max=2.0, help="Of a PGD step, in units of epsilon."),
-    ] = None,
-    encoder: opt.Encoder = None,
-    width: opt.Width = None,
-    head_hidden: opt.HeadHidden = None,
-    head_dim: opt.HeadDim = None,
-    temperature: opt.Temperature = None,
-    ema: opt.Ema = None,
-    queue_size: opt.QueueSize = None,
-    bn_groups: opt.BnGroups = None,
-    batch_size: opt.BatchSize = None,
-    optimizer: opt.Optimizer = None,
-    lr: opt.Lr = None,
-    min_lr: opt.MinLr = None,
-    weight_decay: opt.WeightDecay = None,
-    momentum: opt.Momentum = None,
-    loss_scale: opt.LossScale = None,
-    crop_area: opt.CropArea = None,
-    flip_prob: opt.FlipProb = None,
-    jitter: opt.Jitter = None,
-    jitter_prob: opt.JitterProb = None,
-    gray_prob: opt.GrayProb = None,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
@@ -107,27 +76,29 @@ def generate(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
     version: Version = False,
+    **typed: Any,
 ) -> None:
-    """Poison a dataset by Contrastive Poisoning (He, Zha, Katabi, ICLR 2023).
+    """Poison a dataset, by Contrastive Poisoning (He, Zha, Katabi, ICLR 2023) or another attack.
 
-    Reads a dataset, learns a perturbation of its training images by algorithm 1 of the paper and
-    writes the poisoned dataset. The test images stay as they are. Without input, the built-in
-    shapes are poisoned.
+    Reads a dataset, learns a perturbation of its training images and writes the poisoned dataset.
+    The test images stay as they are. Without input, the built-in shapes are poisoned.
     """
-    typed = dict(locals())
-    from cptools.core import recipes
     from cptools.core.poisons.epsilon import parse_epsilon
+    from cptools.core.recipes import resolve
 
-    values = recipes.resolve(
-        recipes.generate(recipe, alg=alg, mode=mode),
-        {name: typed[name] for name in recipes.GENERATE},
-        context=f"--alg {alg}",
-    )
-    parse_epsilon(epsilon)
+    mode = mode or ATTACKS[alg].modes[0]
+    if mode not in ATTACKS[alg].modes:
+        raise UsageError(
+            f"--alg {alg} has no mode {mode}; give --mode {' or '.join(ATTACKS[alg].modes)}"
+        )
+    values = resolve(ATTACKS[alg].settings(recipe, mode), typed, context=f"--alg {alg}")
+    radius = parse_epsilon(epsilon)
+    epsilon = "".join(epsilon.split()) if "/" in epsilon else str(radius)  # deltas hold fractions
     settings: dict[str, Any] = {
-        "alg": alg, "mode": mode, "branch": branch, "epsilon": epsilon, "recipe": recipe,
-        "seed": seed, **values,
+        "alg": alg, "mode": mode, "epsilon": epsilon, "recipe": recipe, "seed": seed, **values,
     }  # fmt: skip
+    if half:
+        settings["half"] = True
     if dry_run:
         end_dry_run(settings)
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
@@ -180,12 +151,11 @@ def _poison(
 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Delta, Input
-    from cptools.cli._delta import check_fits, image_shape, rows_of
-    from cptools.core.build import build_learner, build_views
+    from cptools.cli._delta import check_fits
+    from cptools.core.lazy import load
+    from cptools.core.poisons.base import Poisoning, Task
     from cptools.core.poisons.budget import check_bound, poison_uint8
-    from cptools.core.poisons.contrastive import ContrastivePoisoning, random_delta
     from cptools.core.poisons.epsilon import parse_epsilon
-    from cptools.core.random import stream
 
     clean_digest = dataset_digest(dataset)
     inputs = main_input(clean_digest)
@@ -194,60 +164,40 @@ def _poison(
         inputs["init"] = Input(digest(init.arrays()), init.history, "delta")
     command = entry("cp-generate", settings, inputs)
 
-    images = torch.from_numpy(dataset.train_images).to(device)
-    note_queue(settings, len(images), quiet=quiet)
-    rows = rows_of(dataset, settings["mode"]).to(device)
-    num = len(dataset.classes) if settings["mode"] == "class" else len(images)
-    if init is None:
-        start = random_delta(num, image_shape(images), stream(settings["seed"], "delta"))
-    elif init.mode == settings["mode"]:
-        start = torch.from_numpy(init.delta).float()
-    elif init.mode == "class":
-        start = torch.from_numpy(init.delta).float()[torch.from_numpy(dataset.train_labels)]
-    else:
-        raise UsageError(
-            "--init: a sample-wise delta cannot start a class-wise one; give --mode sample"
-        )
-    learner = build_learner(
-        settings["alg"],
-        settings,
-        device=device,
-        bf16=settings["precision"] == "bf16",
-        seed=settings["seed"],
-        role="attacker",
+    images, labels = (
+        torch.from_numpy(array).to(device) for array in (dataset.train_images, dataset.train_labels)
     )
+    note_queue(settings, len(images), quiet=quiet)
     radius = parse_epsilon(settings["epsilon"])
-    work = ContrastivePoisoning(
+    task = Task(
         images,
-        rows,
-        start.to(device, copy=True),
-        learner,
-        build_views(settings, size=images.shape[-1], mean=dataset.mean, std=dataset.std),
+        labels,
+        num_classes=len(dataset.classes),
+        mean=dataset.mean,
+        std=dataset.std,
+        mode=settings["mode"],
         epsilon=float(radius),
-        dual=settings["branch"] == "dual",
         seed=settings["seed"],
-        **{
-            name: settings[name]
-            for name in (
-                "rounds", "model_steps", "noise_steps", "pgd_steps", "step_size", "batch_size",
-            )
-        },
-    )  # fmt: skip
+        init=None if init is None else _start(init, settings["mode"], labels.cpu()),
+        bf16=settings["precision"] == "bf16",
+    )
+    work: Poisoning = load(ATTACKS[settings["alg"]].build)(task, settings)
     run_work(
         work,
-        total=work.rounds,
+        total=work.total,
         done=lambda: work.round,
-        describe=lambda r: f"loss {r.noise_loss:.3f}",
+        describe=lambda r: f"loss {r.loss:.3f}",
         label=f"poisoning ({settings['alg']}, {settings['mode']}-wise)",
         quiet=quiet,
         checkpoint=checkpoint,
         command=command,
     )
-    poisoned = poison_uint8(images, work.delta, rows, radius)
+    delta = work.delta.half() if "half" in settings else work.delta
+    poisoned = poison_uint8(images, delta, task.rows, radius)
     check_bound(images, poisoned, radius)
     history = (*dataset.history, command)
     noise = Delta(
-        to_arrays({"delta": work.delta})["delta"],
+        to_arrays({"delta": delta})["delta"],
         mode=settings["mode"],
         epsilon=settings["epsilon"],
         algorithm=settings["alg"],
@@ -255,6 +205,20 @@ def _poison(
         history=history,
     )
     return replace(dataset, train_images=poisoned.cpu().numpy(), history=history), noise
+
+
+def _start(init: "Delta", mode: str, labels: "Tensor") -> "Tensor":
+    """Where the noise starts: a delta of the mode, or a class-wise one copied to each image."""
+    import torch
+
+    start = torch.from_numpy(init.delta).float()
+    if init.mode == mode:
+        return start
+    if init.mode == "class":
+        return start[labels]
+    raise UsageError(
+        "--init: a sample-wise delta cannot start a class-wise one; give --mode sample"
+    )
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def _perturb(dataset: "Dataset", delta: "Delta | None", settings: dict[str, Any]
 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
-    from cptools.cli._delta import check_fits, image_shape, rows_of
+    from cptools.cli._delta import check_fits, rows_of
     from cptools.core.poisons.budget import check_bound, poison_uint8
     from cptools.core.poisons.epsilon import parse_epsilon
     from cptools.core.poisons.noise import random_noise
@@ -101,7 +101,7 @@ def _perturb(dataset: "Dataset", delta: "Delta | None", settings: dict[str, Any]
     if delta is None:
         radius = parse_epsilon(settings["epsilon"])
         rows = rows_of(dataset, "sample")
-        values = random_noise(len(images), image_shape(images), stream(seed, "noise"))
+        values = random_noise(images.shape, stream(seed, "noise"))
     else:
         check_fits(delta, dataset, clean_digest)
         inputs["delta"] = Input(digest(delta.arrays()), delta.history, "delta")

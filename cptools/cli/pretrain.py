@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cptools.cli import _options as opt
-from cptools.cli._app import Version, make_app, run, tool
+from cptools.cli._app import UsageError, Version, make_app, run, tool
 from cptools.cli._data import SOURCES, entry, main_input, open_dataset
-from cptools.cli._streams import deliver, plan_output, resolve_input
+from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
 from cptools.cli._work import (
     check_checkpoint,
     end_dry_run,
@@ -18,48 +18,33 @@ from cptools.cli._work import (
     show_settings,
     to_arrays,
 )
+from cptools.core.algorithms import ALGORITHMS  # noqa: TID253 - a registry, without torch
+from cptools.core.knobs import KNOBS  # noqa: TID253 - without torch
+from cptools.core.recipes import PRETRAIN  # noqa: TID253 - without torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cptools.artifacts.schema import Dataset, Encoder
 
 app = make_app("cp-pretrain")
 
 
-@tool(app)
+@tool(app, options=opt.options_of({name: KNOBS[name] for name in PRETRAIN}))
 def pretrain(
     input: opt.StartInput = None,
     output: opt.Output = None,
-    alg: opt.Alg = "simclr",
+    alg: Annotated[str, opt.one_of("--alg", ALGORITHMS, "Learning algorithm.")] = "simclr",
     recipe: opt.Recipe = "quick",
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Passes over the training images.")
+    watch: Annotated[
+        str | None,
+        typer.Option(
+            "--watch",
+            metavar="FILE",
+            help="Dataset, such as the clean one, whose loss, alignment and uniformity are "
+            "measured after each epoch as well.",
+        ),
     ] = None,
-    encoder: opt.Encoder = None,
-    width: opt.Width = None,
-    head_hidden: opt.HeadHidden = None,
-    head_dim: opt.HeadDim = None,
-    temperature: opt.Temperature = None,
-    ema: opt.Ema = None,
-    queue_size: opt.QueueSize = None,
-    bn_groups: opt.BnGroups = None,
-    batch_size: opt.BatchSize = None,
-    optimizer: opt.Optimizer = None,
-    lr: opt.Lr = None,
-    min_lr: opt.MinLr = None,
-    warmup_epochs: Annotated[
-        int | None, typer.Option("--warmup-epochs", min=0, help="Epochs of linear warm-up.")
-    ] = None,
-    warmup_lr: Annotated[
-        float | None, typer.Option("--warmup-lr", min=0.0, help="Where the warm-up starts.")
-    ] = None,
-    weight_decay: opt.WeightDecay = None,
-    momentum: opt.Momentum = None,
-    loss_scale: opt.LossScale = None,
-    crop_area: opt.CropArea = None,
-    flip_prob: opt.FlipProb = None,
-    jitter: opt.Jitter = None,
-    jitter_prob: opt.JitterProb = None,
-    gray_prob: opt.GrayProb = None,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
@@ -68,23 +53,23 @@ def pretrain(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
     version: Version = False,
+    **typed: Any,
 ) -> None:
-    """Train an encoder by contrastive learning, without labels.
+    """Train an encoder by contrastive learning, without labels; or by labels (supervised).
 
     Reads a dataset, clean or poisoned, and writes the encoder with the curves of its loss,
     alignment and uniformity. Without input, it trains on the built-in shapes.
     """
-    typed = dict(locals())
     from cptools.core import recipes
 
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     target = "-" if dry_run else plan_output(output, default_name=f"{alg}.encoder.safetensors")
     check_checkpoint(checkpoint)
+    check_one_stdin(input=path, watch=watch)
     reader = open_dataset(path)
+    watched = None if watch is None else open_dataset(watch)
     values = recipes.resolve(
-        recipes.pretrain(recipe, alg=alg, dataset=reader.name),
-        {name: typed[name] for name in recipes.PRETRAIN},
-        context=f"--alg {alg}",
+        recipes.pretrain(recipe, alg=alg, dataset=reader.name), typed, context=f"--alg {alg}"
     )
     settings: dict[str, Any] = {"alg": alg, "recipe": recipe, "seed": seed, **values}
     if dry_run:
@@ -96,37 +81,52 @@ def pretrain(
     bf16 = choose_bf16(precision, place)
     settings |= {"device": place.type, "precision": "bf16" if bf16 else "fp32"}
     show_settings(settings, verbose=verbose)
-    trained = _train(reader.read(), settings, place, quiet=quiet, checkpoint=checkpoint)
+    trained = _train(
+        reader.read(),
+        None if watched is None else watched.read(),
+        settings,
+        place,
+        quiet=quiet,
+        checkpoint=checkpoint,
+    )
     deliver(trained, target, o=output, quiet=quiet)
 
 
 def _train(
     dataset: "Dataset",
+    watched: "Dataset | None",
     settings: dict[str, Any],
     device: Any,
     *,
     quiet: bool,
     checkpoint: Path | None,
 ) -> "Encoder":
-    import torch
 
     from cptools.artifacts.history import dataset_digest
-    from cptools.artifacts.schema import Encoder
+    from cptools.artifacts.schema import Encoder, Input
     from cptools.core.build import build_learner, build_views
     from cptools.core.training import Pretraining, with_prefix
 
-    command = entry("cp-pretrain", settings, main_input(dataset_digest(dataset)))
-    images = torch.from_numpy(dataset.train_images).to(device)
+    inputs = main_input(dataset_digest(dataset))
+    watch: dict[str, Any] = {}
+    if watched is not None:
+        _check_same_task(watched, dataset)
+        inputs["watch"] = Input(dataset_digest(watched), watched.history, "dataset")
+        watch["watch"], watch["watch_labels"] = _on(device, watched)
+    command = entry("cp-pretrain", settings, inputs)
+    images, labels = _on(device, dataset)
     note_queue(settings, len(images), quiet=quiet)
     learner = build_learner(
         settings["alg"],
         settings,
+        num_classes=len(dataset.classes),
         device=device,
         bf16=settings["precision"] == "bf16",
         seed=settings["seed"],
     )
     work = Pretraining(
         images,
+        labels,
         learner,
         build_views(settings, size=images.shape[-1], mean=dataset.mean, std=dataset.std),
         epochs=settings["epochs"],
@@ -134,6 +134,7 @@ def _train(
         warmup_epochs=settings["warmup_epochs"],
         warmup_lr=settings["warmup_lr"],
         seed=settings["seed"],
+        **watch,
     )
     run_work(
         work,
@@ -163,6 +164,23 @@ def _train(
         source=dataset.source,
         history=(*dataset.history, command),
     )
+
+
+def _on(device: Any, dataset: "Dataset") -> "tuple[Tensor, Tensor]":
+    """Training images and labels of a dataset, on a device."""
+    import torch
+
+    images, labels = map(torch.from_numpy, (dataset.train_images, dataset.train_labels))
+    return images.to(device), labels.to(device)
+
+
+def _check_same_task(watched: "Dataset", dataset: "Dataset") -> None:
+    size, wanted = watched.train_images.shape[-1], dataset.train_images.shape[-1]
+    if size != wanted or watched.classes != dataset.classes:
+        raise UsageError(
+            f"--watch has {size}-pixel images of {len(watched.classes)} classes, the input has"
+            f" {wanted}-pixel images of {len(dataset.classes)}; give the clean dataset of the input"
+        )
 
 
 def main() -> None:

@@ -46,6 +46,7 @@ def build_views(
         jitter=(brightness, contrast, saturation, hue),
         jitter_p=values["jitter_prob"],
         gray_p=values["gray_prob"],
+        pad=values["pad"],
     )
 
 
@@ -56,9 +57,9 @@ def build_encoder(name: str, width: int) -> Backbone:
 
 
 def build_algorithm(
-    alg: str, values: Mapping[str, Any], *, seed: int, role: str = "victim"
+    alg: str, values: Mapping[str, Any], *, num_classes: int, seed: int, role: str = "victim"
 ) -> Algorithm:
-    """An algorithm with fresh weights, by a recipe's values.
+    """An algorithm with fresh weights, by a recipe's values; for `num_classes` where it has any.
 
     The role, "attacker" or "victim", keeps the two from starting at the same weights where their
     seeds are equal: the attacker cannot know the victim's initialization (CP section 3).
@@ -68,7 +69,10 @@ def build_algorithm(
         for option, argument in ALGORITHM_OPTIONS.items()
         if option in values
     }
-    algorithm: Algorithm = load(ALGORITHMS[alg])(
+    kind = load(ALGORITHMS[alg])
+    if kind.needs_classes:
+        options["num_classes"] = num_classes
+    algorithm: Algorithm = kind(
         build_encoder(values["encoder"], values["width"]),
         generator=stream(seed, role, "weights"),
         **options,
@@ -80,14 +84,15 @@ def build_learner(
     alg: str,
     values: Mapping[str, Any],
     *,
+    num_classes: int,
     device: torch.device,
     bf16: bool,
     seed: int,
     role: str = "victim",
 ) -> Learner:
     """An algorithm on its device with its optimizer, by a recipe's values."""
-    algorithm = build_algorithm(alg, values, seed=seed, role=role).to(device)
-    algorithm = algorithm.to(memory_format=torch.channels_last)
+    algorithm = build_algorithm(alg, values, num_classes=num_classes, seed=seed, role=role)
+    algorithm = algorithm.to(device).to(memory_format=torch.channels_last)
     return Learner(
         algorithm,
         optimizer=values["optimizer"],

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cptools.core.algorithms.base import Algorithm, unit
 from cptools.core.evaluation.geometry import alignment, uniformity
@@ -21,6 +21,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     ),
 }
 DIVERGED = "training diverged (the loss is not finite); use a lower --lr"
+Batch = tuple[Tensor, Tensor]  # float images [B, 3, H, W] in [0, 1], labels int64 [B]
 CURVE_IMAGES = 512  # images on which alignment and uniformity are measured after each epoch
 
 
@@ -33,12 +34,21 @@ class Epoch:
         loss: mean over the epoch's steps, in textbook scale.
         alignment: mean squared distance of the unit embeddings of two views, eval mode.
         uniformity: log mean Gaussian potential of the unit embeddings, eval mode.
+        eval_loss: loss of the images on which the two before were measured, eval mode; this and
+            what follows only where other images are watched.
+        watch_loss: the same of the watched images.
+        watch_alignment: alignment of the watched images.
+        watch_uniformity: uniformity of the watched images.
     """
 
     epoch: int
     loss: float
     alignment: float
     uniformity: float
+    eval_loss: float | None = None
+    watch_loss: float | None = None
+    watch_alignment: float | None = None
+    watch_uniformity: float | None = None
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -46,10 +56,9 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-def two_views(views: Views, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two independent draws of views of x [B, 3, H, W] in [0, 1]."""
-    view_a, view_b = views(torch.cat([x, x]), generator).chunk(2)
-    return view_a, view_b
+def draw_views(views: Views, x: Tensor, num: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Independent draws of views of x [B, 3, H, W] in [0, 1]: `num` batches [B, 3, S, S]."""
+    return views(torch.cat([x] * num), generator).chunk(num)
 
 
 def epoch_batches(num: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
@@ -85,7 +94,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def encoder_steps(
     algorithm: Algorithm,
     optimizer: torch.optim.Optimizer,
-    inputs: Iterable[Tensor],
+    batches: Iterable[Batch],
     views: Views,
     generator: torch.Generator,
     *,
@@ -97,7 +106,7 @@ def encoder_steps(
     Args:
         algorithm: in train mode from here on.
         optimizer: over the algorithm's trainable parameters.
-        inputs: float batches [B, 3, H, W] in [0, 1].
+        batches: float images [B, 3, H, W] in [0, 1] and their labels, int64 [B].
         views: how views are drawn.
         generator: randomness of the views.
         loss_scale: factor of the loss; weight decay is not scaled.
@@ -107,10 +116,10 @@ def encoder_steps(
         The loss of each step, textbook scale, a detached scalar on the device.
     """
     algorithm.train()
-    for x in inputs:
-        view_a, view_b = two_views(views, x, generator)
+    for x, labels in batches:
+        drawn = draw_views(views, x, algorithm.num_views, generator)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            loss = algorithm.loss(view_a, view_b)
+            loss = algorithm.loss(*drawn, labels=labels)
         optimizer.zero_grad(set_to_none=True)
         (loss * loss_scale).backward()
         optimizer.step()
@@ -193,13 +202,13 @@ class Learner:
         self.loss_scale, self.bf16 = loss_scale, bf16
 
     def steps(
-        self, inputs: Iterable[Tensor], views: Views, generator: torch.Generator
+        self, batches: Iterable[Batch], views: Views, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """`encoder_steps` with this learner's optimizer and settings."""
         return encoder_steps(
             self.algorithm,
             self.optimizer,
-            inputs,
+            batches,
             views,
             generator,
             loss_scale=self.loss_scale,
@@ -219,10 +228,11 @@ class Learner:
 
 
 class Pretraining:
-    """Contrastive pretraining of the victim (CP section 3), epoch by epoch.
+    """Training of the victim (CP section 3), epoch by epoch.
 
     Args:
-        images: uint8 [N, 3, H, W] on the device of the algorithm; labels are not used.
+        images: uint8 [N, 3, H, W] on the device of the algorithm.
+        labels: int64 [N] on that device; contrastive algorithms do not look at them.
         learner: algorithm and optimizer.
         views: how views are drawn.
         epochs: passes over the images.
@@ -230,11 +240,15 @@ class Pretraining:
         warmup_epochs: epochs of linear warm-up, step by step, to the cosine's value there.
         warmup_lr: where the warm-up starts.
         seed: of shuffling and views.
+        watch: other images, uint8 [M, 3, H, W] on that device, such as the clean ones, whose loss,
+            alignment and uniformity are measured as well (CP figure 4); nothing is learned of them.
+        watch_labels: their classes, int64 [M].
     """
 
     def __init__(
         self,
         images: Tensor,
+        labels: Tensor,
         learner: Learner,
         views: Views,
         *,
@@ -243,15 +257,19 @@ class Pretraining:
         warmup_epochs: int = 0,
         warmup_lr: float = 0.01,
         seed: int = 0,
+        watch: Tensor | None = None,
+        watch_labels: Tensor | None = None,
     ):
-        self.images, self.learner, self.views = images, learner, views
+        self.images, self.labels = images, labels
+        self.watch, self.watch_labels = watch, watch_labels
+        self.learner, self.views = learner, views
         self.epochs, self.batch_size = epochs, min(batch_size, len(images))
         self.warmup_epochs, self.warmup_lr = min(warmup_epochs, epochs), warmup_lr
         self.seed = seed
         self.history: list[Epoch] = []
 
-    def _inputs(self, epoch: int) -> Iterator[Tensor]:
-        """The epoch's float batches; sets the learning rate on the way."""
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """The epoch's batches; sets the learning rate on the way."""
         learner = self.learner
         lr = cosine(epoch, self.epochs, lr=learner.lr, floor=learner.min_lr)
         batches = epoch_batches(
@@ -265,35 +283,46 @@ class Pretraining:
                 learner.optimizer,
                 warmup(number, warm, start=self.warmup_lr, end=peak) if warming else lr,
             )
-            yield to_float(self.images[index.to(self.images.device)])
+            chosen = index.to(self.images.device)
+            yield to_float(self.images[chosen]), self.labels[chosen]
 
     def run(self) -> Iterator[Epoch]:
         """Train the epochs that are left, one yield each."""
         for epoch in range(len(self.history) + 1, self.epochs + 1):
             steps = self.learner.steps(
-                self._inputs(epoch), self.views, stream(self.seed, "views", epoch)
+                self._batches(epoch), self.views, stream(self.seed, "views", epoch)
             )
-            done = Epoch(epoch, mean_loss(list(steps)), *self._geometry(epoch))
-            if not math.isfinite(done.alignment):
+            loss = mean_loss(list(steps))
+            eval_loss, *geometry = self._measure(self.images, self.labels, epoch)
+            if not all(map(math.isfinite, geometry)):
                 raise FloatingPointError(DIVERGED)
-            self.history.append(done)
+            watched: tuple[float, ...] = ()
+            if self.watch is not None and self.watch_labels is not None:
+                watched = (eval_loss, *self._measure(self.watch, self.watch_labels, epoch))
+            self.history.append(Epoch(epoch, loss, *geometry, *watched))
             yield self.history[-1]
 
     @torch.no_grad()
-    def _geometry(self, epoch: int) -> tuple[float, float]:
-        """Alignment and uniformity on the first images, by fresh views (CP figure 4)."""
+    def _measure(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[float, float, float]:
+        """Loss, alignment and uniformity of the first images, by fresh views (CP figure 4)."""
         algorithm = self.learner.algorithm.eval()
-        x = to_float(self.images[:CURVE_IMAGES])
-        view_a, view_b = two_views(self.views, x, stream(self.seed, "curve", epoch))
+        x = to_float(images[:CURVE_IMAGES])
+        drawn = draw_views(self.views, x, 2, stream(self.seed, "curve", epoch))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.learner.bf16):
-            z_a, z_b = unit(algorithm.embed(view_a)), unit(algorithm.embed(view_b))
-        return float(alignment(z_a, z_b)), float(uniformity(z_a))
+            loss = algorithm.loss(*drawn[: algorithm.num_views], labels=labels[:CURVE_IMAGES])
+            z_a, z_b = (unit(algorithm.embed(view)) for view in drawn)
+        return float(loss), float(alignment(z_a, z_b)), float(uniformity(z_a))
 
     def curves(self) -> dict[str, Tensor]:
-        """loss, alignment, uniformity: float32 [epochs done] each."""
+        """What `Epoch` holds, by name: float32 [epochs done] each."""
+        names = [field.name for field in fields(Epoch)][1:]
+        if self.watch is None:
+            names = names[:3]
         return {
-            name: torch.tensor([getattr(entry, name) for entry in self.history])
-            for name in ("loss", "alignment", "uniformity")
+            name: torch.tensor(
+                [getattr(entry, name) for entry in self.history], dtype=torch.float32
+            )
+            for name in names
         }
 
     def state(self) -> dict[str, Tensor]:
@@ -308,8 +337,3 @@ class Pretraining:
         self.history = [
             Epoch(epoch, **dict(zip(curves, row, strict=True))) for epoch, row in enumerate(rows, 1)
         ]
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Number of weights in a module."""
-    return sum(p.numel() for p in module.parameters())

@@ -8,6 +8,7 @@ from conftest import TINY_POISON
 
 from cptools.artifacts.history import dataset_digest, digest, shell
 from cptools.artifacts.stream import open_artifact
+from cptools.core.poisons import ATTACKS
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +231,84 @@ def test_printed_history_gives_the_same_bytes(same_again, make, tmp_path, files)
         "--init", files / "delta.safetensors",
     )  # fmt: skip
     same_again(tmp_path / "poisoned")
+
+
+SMALL = {  # what makes each attack quick
+    "simsiam": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
+    "unlearnable": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
+    "aue": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
+    "tue": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
+    "adversarial": ("--epochs", 1, "--pgd-steps", 1),
+    "aap": ("--epochs", 1, "--pgd-steps", 1, "--step-size", 0.2),  # a smaller step rounds to 0
+    "lsp": (),
+}
+
+
+@pytest.mark.parametrize("alg", SMALL)
+def test_other_attacks(tool, make, tmp_path, files, clean, alg):
+    poisoned = make(
+        "cp-generate", files / "clean.safetensors", "--alg", alg, *SMALL[alg], "--precision",
+        "fp32", "--delta", tmp_path / "delta", o=tmp_path / "poisoned",
+    )  # fmt: skip
+    delta = open_artifact(tmp_path / "delta").read()
+    distance = np.abs(poisoned.train_images.astype(int) - clean.train_images)
+    assert 0 < distance.max() <= 8
+    modes = ATTACKS[alg].modes
+    assert (delta.algorithm, delta.mode, delta.epsilon) == (alg, modes[0], "8/255")
+    step = poisoned.history[-1]
+    assert step.parameters.keys() >= ATTACKS[alg].settings("quick", modes[0]).keys()
+    assert f"--alg {alg}" in shell(poisoned.history)
+
+
+def test_a_mode_that_an_attack_has_not(tool, files):
+    source = files / "clean.safetensors"
+    done = tool("cp-generate", source, "--alg", "lsp", "--mode", "class", "-o", "x")
+    assert (done.code, done.out) == (2, b"")
+    assert done.err == "cp-generate: error: --alg lsp has no mode class; give --mode sample\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--alg", "lsp", "--rounds", 2), "--rounds does not apply to --alg lsp; leave it out"),
+        (("--alg", "simclr", "--stop-error", 0.1), "--stop-error does not apply to --alg simclr"),
+        (("--alg", "unlearnable", "--branch", "dual"), "--branch does not apply to --alg unl"),
+        (("--alg", "lsp", "--rms", 300), "invalid value for '--rms'"),
+        (("--alg", "nothing"), "invalid value for '--alg': 'nothing' is not one of simclr, moco"),
+        (("--alg", "lsp", "--patch-size", 32, "--seed", 1), "10 classes need more than 3 patches"),
+    ],
+)
+def test_settings_that_do_not_apply(tool, tmp_path, files, arguments, message):
+    done = tool("cp-generate", files / "clean.safetensors", *arguments, "-o", tmp_path / "x")
+    assert (done.code, done.out) == (2, b"")
+    assert done.err.startswith(f"cp-generate: error: {message}")
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_init_does_not_apply_to_drawn_noise(tool, tmp_path, files):
+    done = tool(
+        "cp-generate", files / "clean.safetensors", "--alg", "lsp", "--init",
+        files / "delta.safetensors", "-o", tmp_path / "x",
+    )  # fmt: skip
+    assert (done.code, done.out) == (2, b"")
+    assert "--init does not apply to --alg lsp" in done.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_half_precision_is_what_the_poison_is_made_of(make, tmp_path, files, clean):
+    poisoned, delta = generate(make, tmp_path, files / "clean.safetensors", "--half")
+    assert delta.delta.dtype == np.float16
+    offset = 8 * delta.delta.astype(np.float64)[clean.train_labels]
+    exact = (clean.train_images + offset).clip(0, 255)
+    assert np.abs(poisoned.train_images - exact).max() < 0.5 + 1e-6
+    assert delta.history[-1].parameters["half"] is True
+    full = open_artifact(files / "delta.safetensors").read()
+    assert np.array_equal(delta.delta, full.delta.astype(np.float16))
+    assert "half" not in full.history[-1].parameters
+
+
+@pytest.mark.parametrize(("typed", "kept"), [("0.03", "3/100"), ("5 / 255", "5/255"), ("0", "0")])
+def test_epsilon_is_kept_as_a_fraction(make, tmp_path, files, typed, kept):
+    _, delta = generate(make, tmp_path, files / "clean.safetensors", "--epsilon", typed)
+    assert delta.epsilon == kept

@@ -17,17 +17,18 @@ MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 
 
 def values_of(alg: str, **changes: Any) -> dict[str, Any]:
-    return {**recipes.generate("quick", alg=alg, mode="class"), **changes}
+    return {**recipes.pretrain("quick", alg=alg, dataset="shapes"), **changes}
 
 
 def test_views_hold_the_values() -> None:
     values = {
         "crop_area": 0.3, "flip_prob": 0.1, "jitter": 0.5, "jitter_prob": 0.7, "gray_prob": 0.6,
+        "pad": 3,
     }  # fmt: skip
     views = build_views(values, size=9, mean=MEAN, std=STD)
     assert views == Views(
         size=9, mean=MEAN, std=STD, scale=(0.3, 1.0), flip=0.1, jitter=(0.2, 0.2, 0.2, 0.05),
-        jitter_p=0.7, gray_p=0.6,
+        jitter_p=0.7, gray_p=0.6, pad=3,
     )  # fmt: skip
 
 
@@ -46,27 +47,37 @@ def test_hue_beyond_half_a_circle_is_refused() -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_by_name(name: str) -> None:
     encoder = build_encoder(name, DEFAULT_WIDTH[name])
-    assert encoder.feature_dim == 8 * DEFAULT_WIDTH[name]
+    assert encoder.feature_dim == {
+        "resnet18": 512, "resnet50": 2048, "vgg19": 512, "densenet121": 1024,
+        "mobilenetv2": 1280, "resnet10": 64,
+    }[name]  # fmt: skip
     assert DEFAULT_WIDTH.keys() == ENCODERS.keys()
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_options_reach_the_algorithm(alg: str) -> None:
-    changes = {"head_hidden": 12, "head_dim": 10, "bn_groups": 3, "width": 4}
-    applying = {"temperature": 0.3, "ema": 0.7, "queue_size": 5}
+    changes = {
+        "head_hidden": 12, "head_dim": 10, "bn_groups": 3, "width": 4, "temperature": 0.3,
+        "ema": 0.7, "queue_size": 5,
+    }  # fmt: skip
     values = values_of(alg)
-    values |= changes | {k: v for k, v in applying.items() if k in values}
-    algorithm: Any = build_algorithm(alg, values, seed=0)
+    values |= {k: v for k, v in changes.items() if k in values}
+    algorithm: Any = build_algorithm(alg, values, num_classes=6, seed=0)
     assert type(algorithm) is load(ALGORITHMS[alg])
     assert algorithm.encoder.feature_dim == 32
-    linear = [m for m in algorithm.head["projector"].modules() if isinstance(m, nn.Linear)]
-    assert [(m.in_features, m.out_features) for m in linear] == [(32, 12), (12, 10)]
+    part = algorithm.head["classifier" if alg == "supervised" else "projector"]
+    linear = [m for m in part.modules() if isinstance(m, nn.Linear)]
+    shapes = {"supervised": [(32, 6)], "simsiam": [(32, 12), (12, 12), (12, 10)]}
+    assert [(m.in_features, m.out_features) for m in linear] == shapes.get(
+        alg, [(32, 12), (12, 10)]
+    )
     assert algorithm.bn_groups == 3
     assert getattr(algorithm, "temperature", 0.3) == 0.3
     assert getattr(algorithm, "momentum", 0.7) == 0.7
     if alg == "moco":
         assert algorithm.queue.shape == (5, 10)
-    assert algorithm.has_momentum is (alg != "simclr")
+    assert algorithm.has_momentum is (alg in ("moco", "byol"))
+    assert algorithm.num_views == (1 if alg == "supervised" else 2)
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
@@ -74,7 +85,7 @@ def test_weights_are_the_seeds(alg: str) -> None:
     states = []
     for global_seed, seed in ((0, 0), (1, 0), (0, 1)):
         torch.manual_seed(global_seed)
-        states.append(build_algorithm(alg, values_of(alg), seed=seed).state_dict())
+        states.append(build_algorithm(alg, values_of(alg), num_classes=3, seed=seed).state_dict())
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     assert not torch.equal(states[0]["encoder.conv1.weight"], states[2]["encoder.conv1.weight"])
 
@@ -82,7 +93,9 @@ def test_weights_are_the_seeds(alg: str) -> None:
 def test_learner_holds_the_values() -> None:
     values = values_of("moco", lr=0.3, min_lr=0.2, loss_scale=2.5, optimizer="sgd", momentum=0.8,
                        weight_decay=0.01)  # fmt: skip
-    learner = build_learner("moco", values, device=torch.device("cpu"), bf16=True, seed=0)
+    learner = build_learner(
+        "moco", values, num_classes=3, device=torch.device("cpu"), bf16=True, seed=0
+    )
     assert (learner.lr, learner.min_lr, learner.loss_scale) == (0.3, 0.2, 2.5)
     assert learner.bf16 is True
     (group,) = learner.optimizer.param_groups

@@ -15,9 +15,12 @@ import torch
 
 from cptools.core import recipes
 from cptools.core.build import build_learner, build_views
-from cptools.core.evaluation.probe import features, linear_probe_lbfgs
+from cptools.core.evaluation.probe import classifier_accuracy, features, linear_probe_lbfgs
+from cptools.core.lazy import load
+from cptools.core.poisons import ATTACKS
+from cptools.core.poisons.base import Poisoning, Task
 from cptools.core.poisons.budget import check_bound, poison_uint8
-from cptools.core.poisons.contrastive import ContrastivePoisoning, random_delta
+from cptools.core.poisons.noise import random_noise
 from cptools.core.random import stream
 from cptools.core.sources.select import channel_statistics
 from cptools.core.sources.shapes import shapes
@@ -36,26 +39,15 @@ def accuracies(seed: int) -> dict[str, float]:
     images, labels, test_images, test_labels = map(torch.from_numpy, arrays)
     own = torch.arange(len(images))
 
-    values = recipes.generate("quick", alg="simclr", mode="sample")
-    views = build_views(values, size=32, mean=mean, std=std)
-    attack = ContrastivePoisoning(
-        images,
-        own,
-        random_delta(len(images), (3, 32, 32), stream(seed, "delta")),
-        build_learner("simclr", values, device=CPU, bf16=False, seed=seed, role="attacker"),
-        views,
-        epsilon=float(EPSILON),
+    task = Task(
+        images, labels, num_classes=10, mean=mean, std=std, mode="sample", epsilon=float(EPSILON),
         seed=seed,
-        **{
-            name: values[name]
-            for name in (
-                "rounds", "model_steps", "noise_steps", "pgd_steps", "step_size", "batch_size",
-            )
-        },
     )  # fmt: skip
+    settings = {"alg": "simclr", **ATTACKS["simclr"].settings("quick", "sample")}
+    attack: Poisoning = load(ATTACKS["simclr"].build)(task, settings)
     for _ in attack.run():
         pass
-    noise = random_delta(len(images), (3, 32, 32), stream(seed, "noise"))
+    noise = random_noise(images.shape, stream(seed, "noise"))
     training = {
         "clean": images,
         "noise": poison_uint8(images, noise, own, EPSILON),
@@ -63,11 +55,13 @@ def accuracies(seed: int) -> dict[str, float]:
     }
     result = {}
     values = recipes.pretrain("quick", alg="simclr", dataset="shapes")
+    views = build_views(values, size=32, mean=mean, std=std)
     for name, pictures in training.items():
         check_bound(images, pictures, EPSILON)
-        learner = build_learner("simclr", values, device=CPU, bf16=False, seed=seed)
+        learner = build_learner("simclr", values, num_classes=10, device=CPU, bf16=False, seed=seed)
         work = Pretraining(
             pictures,
+            labels,
             learner,
             views,
             epochs=values["epochs"],
@@ -98,3 +92,56 @@ def test_poison_lowers_the_probe_and_random_noise_does_not():
     assert mean["clean"] - mean["noise"] < 4
     assert mean["noise"] - mean["poison"] > 5
     assert np.median([run["clean"] - run["poison"] for run in runs]) > 5
+
+
+def classifier_accuracies(seed: int) -> dict[str, float]:
+    """Test accuracy in percent of three classifiers: of clean, noisy and unlearnable pictures."""
+    torch.set_num_threads(1)
+    arrays = shapes()
+    mean, std = channel_statistics(arrays[0])
+    images, labels, test_images, test_labels = map(torch.from_numpy, arrays)
+    own = torch.arange(len(images))
+    task = Task(
+        images, labels, num_classes=10, mean=mean, std=std, mode="sample", epsilon=float(EPSILON),
+        seed=seed,
+    )  # fmt: skip
+    settings = {"alg": "unlearnable", **ATTACKS["unlearnable"].settings("quick", "sample")}
+    attack: Poisoning = load(ATTACKS["unlearnable"].build)(task, settings)
+    for _ in attack.run():
+        pass
+    noise = random_noise(images.shape, stream(seed, "noise"))
+    training = {
+        "clean": images,
+        "noise": poison_uint8(images, noise, own, EPSILON),
+        "poison": poison_uint8(images, attack.delta, own, EPSILON),
+    }
+    values = recipes.pretrain("quick", alg="supervised", dataset="shapes")
+    views = build_views(values, size=32, mean=mean, std=std)
+    result = {}
+    for name, pictures in training.items():
+        learner = build_learner(
+            "supervised", values, num_classes=10, device=CPU, bf16=False, seed=seed
+        )
+        work = Pretraining(
+            pictures, labels, learner, views,
+            epochs=values["epochs"], batch_size=values["batch_size"], seed=seed,
+        )  # fmt: skip
+        for _ in work.run():
+            pass
+        classifier = learner.algorithm.head["classifier"]
+        test_f = features(learner.algorithm.encoder, test_images, mean=mean, std=std)
+        probe = classifier_accuracy(test_f, test_labels, classifier.weight, classifier.bias)
+        result[name] = 100 * probe.accuracy
+    return result
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_unlearnable_noise_destroys_supervised_learning_and_random_noise_does_not():
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        runs = list(pool.map(classifier_accuracies, SEEDS[:2]))
+    print(*runs, sep="\n")  # noqa: T201 - what a failure is judged by
+    for run in runs:
+        assert run["clean"] > 90
+        assert run["clean"] - run["noise"] < 5
+        assert run["noise"] - run["poison"] > 30

@@ -10,6 +10,10 @@ import torch
 from cptools.core import recipes
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.build import ALGORITHM_OPTIONS, build_learner, build_views
+from cptools.core.encoders import DEFAULT_WIDTH
+from cptools.core.knobs import KNOBS, Knob
+from cptools.core.poisons import ATTACKS, SETTINGS
+from cptools.core.training import draw_views
 
 # CODE is kaiwenzha/contrastive-poisoning@628838c, the official code of CP.
 # CP table 9 and appendix B; learning rates that CODE:main.py forces; 0.1^3 of its cosine.
@@ -33,6 +37,7 @@ ALGORITHM: dict[str, dict[str, Any]] = {
 # Views: CP appendix A; the defaults of torchvision 0.9 in CODE.
 VIEWS = {
     "crop_area": 0.2, "flip_prob": 0.5, "jitter": 1.0, "jitter_prob": 0.8, "gray_prob": 0.2,
+    "pad": 0,
 }  # fmt: skip
 # CODE:README.md; the loaders of 50,000 images have 97 batches of 512.
 POISON = {
@@ -53,8 +58,8 @@ def test_the_papers_attacker(alg: str, mode: str) -> None:
     expected = {**VIEWS, **TRAINING, **ALGORITHM[alg], **POISON[mode], "step_size": 0.1}
     if alg == "byol":
         expected |= {"pgd_steps": 1, "step_size": 0.02}
-    expected["bn_groups"] = 4
-    assert recipes.generate("paper", alg=alg, mode=mode) == numbers(expected)
+    expected |= {"bn_groups": 4, "branch": "dual"}
+    assert ATTACKS[alg].settings("paper", mode) == numbers(expected)
 
 
 @pytest.mark.parametrize("alg", ALGORITHM)
@@ -81,7 +86,7 @@ def test_the_papers_probe() -> None:
 
 
 def test_what_the_user_typed_wins() -> None:
-    recipe = recipes.generate("paper", alg="moco", mode="class")
+    recipe = ATTACKS["moco"].settings("paper", "class")
     given = dict.fromkeys(recipe) | {"lr": 0.0, "queue_size": 7, "temperature": None}
     values = recipes.resolve(recipe, given, context="--alg moco")
     assert values == {**recipe, "lr": 0.0, "queue_size": 7}
@@ -102,7 +107,7 @@ def test_an_option_that_does_not_apply_is_named(
     recipe: str, alg: str, option: str, flag: str
 ) -> None:
     for values in (
-        recipes.generate(recipe, alg=alg, mode="class"),
+        ATTACKS[alg].settings(recipe, "class"),
         recipes.pretrain(recipe, alg=alg, dataset="shapes"),
     ):
         with pytest.raises(ValueError, match=f"^{flag} does not apply to --alg {alg}; leave it"):
@@ -111,23 +116,25 @@ def test_an_option_that_does_not_apply_is_named(
 
 
 def test_lists_of_options_are_complete() -> None:
+    for attack in ATTACKS.values():
+        for recipe in ("quick", "paper"):
+            for mode in attack.modes:
+                assert set(attack.settings(recipe, mode)) <= set(SETTINGS)
     for alg in ALGORITHMS:
         for recipe in ("quick", "paper"):
-            for mode in POISON:
-                assert set(recipes.generate(recipe, alg=alg, mode=mode)) <= set(recipes.GENERATE)
             for dataset in ("shapes", "imagenet-100"):
                 values = recipes.pretrain(recipe, alg=alg, dataset=dataset)
                 assert set(values) <= set(recipes.PRETRAIN)
     assert set(recipes.PROBE_METHODS["sgd"]) <= set(recipes.PROBE)
     assert set(recipes.PROBE_METHODS["knn"]) <= set(recipes.PROBE)
-    assert len(set(recipes.GENERATE)) == len(recipes.GENERATE)
+    assert set(recipes.PRETRAIN) <= set(KNOBS)
 
 
 def test_recipes_do_not_share_their_values() -> None:
-    recipes.generate("quick", alg="simclr", mode="class")["lr"] = 7
+    ATTACKS["simclr"].settings("quick", "class")["lr"] = 7
     recipes.pretrain("paper", alg="byol", dataset="imagenet")["lr"] = 7
     recipes.probe("paper", method=None, dataset="imagenet")["lr"] = 7
-    assert recipes.generate("quick", alg="simclr", mode="class")["lr"] != 7
+    assert ATTACKS["simclr"].settings("quick", "class")["lr"] != 7
     assert recipes.pretrain("paper", alg="byol", dataset="shapes")["lr"] == 1.0
     assert recipes.probe("paper", method=None, dataset="shapes")["lr"] == 1.0
 
@@ -135,25 +142,71 @@ def test_recipes_do_not_share_their_values() -> None:
 @pytest.mark.parametrize("recipe", ["quick", "paper"])
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_every_recipe_builds(alg: str, recipe: str) -> None:
-    for values in (
-        recipes.generate(recipe, alg=alg, mode="sample"),
-        recipes.pretrain(recipe, alg=alg, dataset="shapes"),
-    ):
+    attacks = [ATTACKS[alg].settings(recipe, "sample")] if alg in ATTACKS else []
+    for values in (*attacks, recipes.pretrain(recipe, alg=alg, dataset="shapes")):
         values["width"] = min(values["width"], 8)
-        learner = build_learner(alg, values, device=torch.device("cpu"), bf16=False, seed=0)
+        learner = build_learner(
+            alg, values, num_classes=3, device=torch.device("cpu"), bf16=False, seed=0
+        )
         views = build_views(values, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
         assert (learner.lr, learner.loss_scale) == (values["lr"], values["loss_scale"])
         for option, attribute in ALGORITHM_OPTIONS.items():
             if option in values and hasattr(learner.algorithm, attribute):
                 assert getattr(learner.algorithm, attribute) == values[option]
         x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-        view_a, view_b = views(torch.cat([x, x]), torch.Generator().manual_seed(1)).chunk(2)
-        loss = learner.algorithm.train().loss(view_a, view_b, dual=True)
+        algorithm = learner.algorithm.train()
+        drawn = draw_views(views, x, algorithm.num_views, torch.Generator().manual_seed(1))
+        loss = algorithm.loss(*drawn, labels=torch.arange(8) % 3, dual=True)
         assert bool(loss.isfinite())
         with torch.no_grad():
-            assert learner.algorithm.embed(view_a).shape == (8, values["head_dim"])
+            dim = values.get("head_dim", algorithm.encoder.feature_dim)
+            assert algorithm.embed(drawn[0]).shape == (8, dim)
 
 
 def test_recipes_need_neither_torch_nor_numpy() -> None:
-    code = "import sys, cptools.core.recipes; sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
+    modules = "cptools.core.recipes, cptools.core.poisons, cptools.core.knobs"
+    code = f"import sys, {modules}; sys.exit(bool({{'torch', 'numpy'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_another_encoder_comes_at_its_own_width() -> None:
+    recipe = recipes.pretrain("quick", alg="simclr", dataset="shapes")
+    values = recipes.resolve(recipe, {"encoder": "mobilenetv2"}, context="")
+    assert values["width"] == DEFAULT_WIDTH["mobilenetv2"] == 32
+    assert recipes.resolve(recipe, {"encoder": "vgg19", "width": 5}, context="")["width"] == 5
+    assert recipes.resolve(recipe, {}, context="")["width"] == recipe["width"]
+
+
+EVERY_RECIPE = [
+    pytest.param(attack.settings(recipe, mode), SETTINGS, id=f"{name}-{mode}-{recipe}")
+    for name, attack in ATTACKS.items()
+    for mode in attack.modes
+    for recipe in ("quick", "paper")
+] + [
+    pytest.param(recipes.pretrain(recipe, alg=alg, dataset=""), KNOBS, id=f"{alg}-{recipe}")
+    for alg in ALGORITHMS
+    for recipe in ("quick", "paper")
+]
+
+
+@pytest.mark.parametrize(("values", "knobs"), EVERY_RECIPE)
+def test_every_setting_has_a_knob_that_allows_it(
+    values: dict[str, Any], knobs: dict[str, Knob]
+) -> None:
+    for name, value in values.items():
+        knob = knobs[name]
+        if isinstance(knob.kind, tuple):
+            assert value in knob.kind
+            continue
+        assert type(value) is knob.kind, name
+        assert knob.low is None or value >= knob.low, name
+        assert knob.high is None or value <= knob.high, name
+
+
+def test_attacks_agree_on_their_modes_and_on_what_they_set() -> None:
+    for attack in ATTACKS.values():
+        assert set(attack.modes) == set(attack.quick) == set(attack.paper)
+        for mode in attack.modes:
+            assert attack.quick[mode].keys() == attack.paper[mode].keys()
+        assert not attack.knobs.keys() & KNOBS.keys()
+        assert attack.knobs.keys() <= attack.quick[attack.modes[0]].keys()

@@ -20,14 +20,13 @@ from cptools.core.training import (
     Pretraining,
     batch_number,
     cosine,
+    draw_views,
     epoch_batches,
     mean_loss,
     optimizer_state,
-    parameter_count,
     restore_optimizer,
     set_lr,
     to_float,
-    two_views,
     warmup,
     with_prefix,
     without_prefix,
@@ -38,13 +37,17 @@ NUM, SIDE = 11, 8
 IMAGES = torch.randint(
     256, (NUM, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(5), dtype=torch.uint8
 )
+LABELS = torch.arange(NUM) % 3
 VALUES: dict[str, Any] = {
     "encoder": "resnet10", "width": 2, "head_hidden": 8, "head_dim": 6, "bn_groups": 1,
     "optimizer": "sgd", "lr": 0.1, "min_lr": 0.001, "weight_decay": 1e-4, "momentum": 0.9,
     "loss_scale": 1.0,
     "crop_area": 0.3, "flip_prob": 0.5, "jitter": 1.0, "jitter_prob": 0.8, "gray_prob": 0.2,
+    "pad": 0,
 }  # fmt: skip
 OF_ALGORITHM: dict[str, dict[str, Any]] = {
+    "simsiam": {},
+    "supervised": {},
     "simclr": {"temperature": 0.5},
     "moco": {"temperature": 0.2, "ema": 0.8, "queue_size": 11},
     "byol": {"ema": 0.8},
@@ -54,14 +57,22 @@ VIEWS = build_views(VALUES, size=SIDE, mean=(0.5, 0.45, 0.4), std=(0.2, 0.25, 0.
 
 def learner_of(alg: str = "simclr", **changes: Any) -> Learner:
     values = {**VALUES, **OF_ALGORITHM[alg], **changes}
-    return build_learner(alg, values, device=torch.device("cpu"), bf16=False, seed=3)
+    if alg == "supervised":
+        del values["head_hidden"], values["head_dim"]
+    return build_learner(alg, values, num_classes=3, device=torch.device("cpu"), bf16=False, seed=3)
 
 
 def pretraining(
     learner: Learner | None = None, *, epochs: int = 3, batch_size: int = 4, **changes: Any
 ) -> Pretraining:
     return Pretraining(
-        IMAGES, learner or learner_of(), VIEWS, epochs=epochs, batch_size=batch_size, **changes
+        IMAGES,
+        LABELS,
+        learner or learner_of(),
+        VIEWS,
+        epochs=epochs,
+        batch_size=batch_size,
+        **changes,
     )
 
 
@@ -118,13 +129,14 @@ def test_walks_differ_by_epoch_seed_and_name() -> None:
     assert all(sorted(w) == list(range(50)) for w in walks)
 
 
-def test_to_float_and_two_views() -> None:
+def test_to_float_and_draw_views() -> None:
     assert to_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx(
         [0, 0.2, 1]
     )
     x = to_float(IMAGES)
-    view_a, view_b = two_views(VIEWS, x, stream(0))
+    view_a, view_b = draw_views(VIEWS, x, 2, stream(0))
     both = VIEWS(torch.cat([x, x]), stream(0))
+    assert torch.equal(draw_views(VIEWS, x, 1, stream(0))[0], VIEWS(x, stream(0)))
     assert torch.equal(view_a, both[:NUM])
     assert torch.equal(view_b, both[NUM:])
     assert bool((view_a != view_b).flatten(1).any(1).all())
@@ -202,7 +214,7 @@ def test_a_step_of_sgd_by_hand(scale: float) -> None:
     reference = learner_of()
     pretraining(learner, epochs=1, batch_size=NUM)
     (batch,) = epoch_batches(NUM, NUM, stream(0, "shuffle", 1))
-    view_a, view_b = two_views(VIEWS, to_float(IMAGES[batch]), stream(0, "views", 1))
+    view_a, view_b = draw_views(VIEWS, to_float(IMAGES[batch]), 2, stream(0, "views", 1))
     loss = reference.algorithm.train().loss(view_a, view_b)
     gradients = torch.autograd.grad(loss, reference.trainable)
     (epoch,) = pretraining(learner, epochs=1, batch_size=NUM).run()
@@ -240,7 +252,9 @@ def test_one_tick_of_after_step_a_step(alg: str, monkeypatch: pytest.MonkeyPatch
 def test_training_lowers_the_loss() -> None:
     learner = learner_of("simclr", optimizer="adamw", lr=3e-3)
     plain = Views(size=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3, scale=(1, 1), jitter_p=0, gray_p=0)
-    losses = [e.loss for e in Pretraining(IMAGES, learner, plain, epochs=20, batch_size=NUM).run()]
+    losses = [
+        e.loss for e in Pretraining(IMAGES, LABELS, learner, plain, epochs=20, batch_size=NUM).run()
+    ]
     assert losses[-1] < losses[0] - 0.25
 
 
@@ -287,9 +301,46 @@ def test_measuring_the_curves_does_not_touch_the_training(monkeypatch: pytest.Mo
     with_curves = pretraining()
     list(with_curves.run())
     without = pretraining()
-    monkeypatch.setattr(without, "_geometry", lambda epoch: (0.0, 0.0))
+    monkeypatch.setattr(without, "_measure", lambda images, labels, epoch: (0.0, 0.0, 0.0))
     list(without.run())
     assert_same(with_curves.learner.state(), without.learner.state())
+
+
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_watching_other_images_does_not_touch_the_training(alg: str) -> None:
+    plain = pretraining(learner_of(alg))
+    watching = pretraining(learner_of(alg), watch=255 - IMAGES, watch_labels=LABELS)
+    first = pretraining(learner_of(alg), watch=255 - IMAGES, watch_labels=LABELS)
+    epochs = [list(work.run()) for work in (plain, watching)]
+    assert_same(plain.learner.state(), watching.learner.state())
+    for before, after in zip(*epochs, strict=True):
+        assert (before.loss, before.alignment) == (after.loss, after.alignment)
+        assert before.watch_loss is None
+        assert after.watch_alignment is not None
+        assert after.watch_alignment != after.alignment
+    assert set(watching.curves()) == {
+        "loss", "alignment", "uniformity", "eval_loss", "watch_loss", "watch_alignment",
+        "watch_uniformity",
+    }  # fmt: skip
+    next(first.run())
+    carried = pretraining(learner_of(alg), watch=255 - IMAGES, watch_labels=LABELS)
+    carried.restore(checkpoint(first))
+    list(carried.run())
+    assert_same(carried.state(), watching.state())
+
+
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_images_are_watched_as_the_training_images_are_measured(alg: str) -> None:
+    work = pretraining(learner_of(alg), watch=IMAGES, watch_labels=LABELS)
+    for epoch in work.run():
+        assert epoch.eval_loss == epoch.watch_loss
+        assert epoch.alignment == epoch.watch_alignment
+        assert epoch.uniformity == epoch.watch_uniformity
+    algorithm = work.learner.algorithm.eval()
+    drawn = draw_views(VIEWS, to_float(IMAGES), 2, stream(0, "curve", work.epochs))
+    with torch.no_grad():
+        expected = algorithm.loss(*drawn[: algorithm.num_views], labels=LABELS)
+    assert work.history[-1].watch_loss == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -368,7 +419,8 @@ def test_curves() -> None:
     algorithm = work.learner.algorithm.eval()
     with torch.no_grad():
         z_a, z_b = (
-            algorithm.embed(v) for v in two_views(VIEWS, to_float(IMAGES), stream(0, "curve", 3))
+            algorithm.embed(v)
+            for v in draw_views(VIEWS, to_float(IMAGES), 2, stream(0, "curve", 3))
         )
     distances = [float((a - b).pow(2).sum()) for a, b in zip(z_a, z_b, strict=True)]
     assert epochs[-1].alignment == pytest.approx(sum(distances) / NUM, rel=1e-4)
@@ -427,13 +479,9 @@ def test_images_stay_as_they_are_and_bf16_trains() -> None:
     assert all(p.dtype == torch.float32 for p in learner.algorithm.parameters())
 
 
-def test_parameter_count() -> None:
-    assert parameter_count(nn.Linear(3, 4)) == 16
-
-
 def test_views_of_one_pixel_value_are_finite() -> None:
     views = Views(size=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3)
     for value in (0, 255):
         images = torch.full((4, 3, SIDE, SIDE), value, dtype=torch.uint8)
-        work = Pretraining(images, learner_of(), views, epochs=1, batch_size=4)
+        work = Pretraining(images, LABELS[:4], learner_of(), views, epochs=1, batch_size=4)
         assert math.isfinite(next(work.run()).loss)

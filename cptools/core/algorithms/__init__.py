@@ -1,7 +1,9 @@
-"""Contrastive learning algorithms. Adding one: a file here and a line in ALGORITHMS."""
+"""Learning algorithms. Adding one: a file here, a line in ALGORITHMS, its settings in recipes."""
 
 ALGORITHMS = {
     "simclr": "cptools.core.algorithms.simclr:SimCLR",
     "moco": "cptools.core.algorithms.moco:MoCo",
     "byol": "cptools.core.algorithms.byol:BYOL",
+    "simsiam": "cptools.core.algorithms.simsiam:SimSiam",
+    "supervised": "cptools.core.algorithms.supervised:Supervised",
 }

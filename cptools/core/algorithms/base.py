@@ -15,32 +15,33 @@ class Backbone(nn.Module):
 
 
 class Algorithm(nn.Module):
-    """A contrastive learner: `encoder`, `head`, `loss(view_a, view_b)` and `after_step()`.
+    """A learner: `encoder`, `head`, `loss` and `after_step()`.
+
+    `loss(view_a, view_b, *, labels=None, dual=False)` is the loss of a batch in textbook scale, a
+    scalar. It takes `num_views` independent views [B, 3, S, S] of the same images, normalized;
+    their classes, int64 [B], which contrastive learners do not look at; and `dual`: let the
+    gradient flow through the branch that is held constant (the momentum branch of MoCo and BYOL,
+    the stopped branch of SimSiam) to the views. The weights of a momentum branch receive none
+    either way.
 
     Attributes:
         encoder: the backbone; features are its output [B, feature_dim].
         head: projector, and whatever else the online branch has.
+        num_views: views of an image that the loss compares.
+        needs_classes: whether the constructor takes `num_classes`, and the loss needs labels.
         has_momentum: whether a momentum branch exists (MoCo, BYOL), through which the gradient
             of the poison may flow: the dual branch scheme of CP section 4.2.
     """
 
     encoder: Backbone
     head: nn.ModuleDict
+    loss: Callable[..., Tensor]
+    num_views = 2
+    needs_classes = False
     has_momentum = False
 
-    def loss(self, view_a: Tensor, view_b: Tensor, *, dual: bool = False) -> Tensor:
-        """The loss of two views of a batch, in textbook scale.
-
-        Args:
-            view_a: normalized views [B, 3, S, S].
-            view_b: normalized views [B, 3, S, S] of the same images.
-            dual: let the gradient flow through the momentum branch to the views. The weights of
-                that branch receive none either way.
-        """
-        raise NotImplementedError
-
     def embed(self, view: Tensor) -> Tensor:
-        """Unit vectors [B, D] that the loss compares, for the curves of alignment, uniformity."""
+        """Unit vectors [B, D] whose alignment and uniformity the curves show."""
         raise NotImplementedError
 
     def after_step(self) -> None:

@@ -70,7 +70,9 @@ class BYOL(Algorithm):
     def _target(self, view: Tensor) -> Tensor:
         return unit(self.target_projector(self.target_encoder(view)))
 
-    def loss(self, view_a: Tensor, view_b: Tensor, *, dual: bool = False) -> Tensor:
+    def loss(
+        self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
+    ) -> Tensor:
         """Sum over both directions of 2 - 2 cos(prediction, target)."""
         p_a = in_groups(self._predict, view_a, self.bn_groups)
         p_b = in_groups(self._predict, view_b, self.bn_groups)

@@ -51,6 +51,19 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, *, temperature: float) -> Tens
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
 
 
+def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
+    """Negative cosine similarity, -cos (Chen and He 2021, equation 1).
+
+    Args:
+        p: unit predictions [N, D].
+        z: unit projections of the other view [N, D].
+
+    Returns:
+        Scalar mean over the N pairs, in [-1, 1].
+    """
+    return -(p.float() * z.float()).sum(dim=1).mean()
+
+
 def byol_regression(p: Tensor, z: Tensor) -> Tensor:
     """Squared distance of unit vectors, 2 - 2 cos (Grill et al. 2020, equation 2).
 

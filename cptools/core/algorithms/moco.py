@@ -69,7 +69,9 @@ class MoCo(Algorithm):
     def _keys(self, view: Tensor) -> Tensor:
         return unit(self.key_head["projector"](self.key_encoder(view)))
 
-    def loss(self, view_a: Tensor, view_b: Tensor, *, dual: bool = False) -> Tensor:
+    def loss(
+        self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
+    ) -> Tensor:
         """InfoNCE of q = f(a), k = f_m(b) against the queue."""
         q = in_groups(self.embed, view_a, self.bn_groups)
         with branch_gradient(dual):

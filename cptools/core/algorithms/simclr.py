@@ -41,7 +41,9 @@ class SimCLR(Algorithm):
         """Unit embeddings [B, D]."""
         return unit(self.head["projector"](self.encoder(view)))
 
-    def loss(self, view_a: Tensor, view_b: Tensor, *, dual: bool = False) -> Tensor:
+    def loss(
+        self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
+    ) -> Tensor:
         """NT-Xent; there is no momentum branch, so `dual` changes nothing."""
         # [B, 2, ...]: a slice of the batch holds both views of its images.
         both = torch.stack([view_a, view_b], dim=1)

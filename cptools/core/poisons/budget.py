@@ -28,7 +28,9 @@ def perturb(x: Tensor, delta: Tensor, epsilon: float) -> Tensor:
     """Poison float images; gradients flow to `x` and `delta` where the image stays in [0, 1].
 
     The delta is not clamped here: torch's clamp has no gradient at its ends, where projected
-    gradient descent puts much of a delta, and none of that could ever come back.
+    gradient descent puts much of a delta, and none of that could ever come back. Nor is the image
+    clamped so, but by maximum and minimum, whose slope at exactly 0 and 1 is a half: else noise
+    that starts at zero would never leave black and white pixels.
 
     Args:
         x: Images [N, C, H, W] in [0, 1].
@@ -38,7 +40,8 @@ def perturb(x: Tensor, delta: Tensor, epsilon: float) -> Tensor:
     Returns:
         clamp(x + epsilon * delta, 0, 1), shape of `x`.
     """
-    return (x + epsilon * delta).clamp(0, 1)
+    poisoned = x + epsilon * delta
+    return poisoned.maximum(poisoned.new_zeros(())).minimum(poisoned.new_ones(()))
 
 
 def poison_uint8(images: Tensor, delta: Tensor, rows: Tensor, epsilon: Fraction) -> Tensor:

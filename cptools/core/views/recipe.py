@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cptools.core.views import color, geometry
 
@@ -13,8 +13,8 @@ class ViewParams:
     """The random parameters of one view of each of ``B`` images; small tensors on the CPU.
 
     Attributes:
-        top: First row of the crop, int64 [B].
-        left: First column of the crop, int64 [B].
+        top: First row of the crop, of the padded image, int64 [B].
+        left: First column of the crop, of the padded image, int64 [B].
         height: Rows of the crop, int64 [B].
         width: Columns of the crop, int64 [B].
         flip: Whether the crop is mirrored left to right, bool [B].
@@ -62,6 +62,9 @@ class Views:
             below 0) and hue (shift within +- strength of a circle, at most 0.5).
         jitter_p: Probability of color jitter.
         gray_p: Probability of grayscale.
+        pad: Pixels of black around the image, from which a window of the image's own size is cut
+            at random before all else: torchvision's RandomCrop(padding), the augmentation of
+            supervised learning.
     """
 
     size: int
@@ -73,6 +76,7 @@ class Views:
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
     jitter_p: float = 0.8
     gray_p: float = 0.2
+    pad: int = 0
 
     def __post_init__(self) -> None:
         """Refuses what no view can be made of.
@@ -82,6 +86,8 @@ class Views:
         """
         if self.size < 1:
             raise ValueError(f"size must be at least 1, not {self.size}")
+        if self.pad < 0:
+            raise ValueError(f"pad must not be negative, not {self.pad}")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, not {self.std}")
         for name in ("scale", "ratio"):
@@ -114,6 +120,9 @@ class Views:
         top, left, rows, columns = geometry.crop_boxes(
             uniforms[:, :crops], height=height, width=width, scale=self.scale, ratio=self.ratio
         )
+        if self.pad:  # drawn afterwards, so that recipes without padding see the numbers they saw
+            shift = torch.randint(2 * self.pad + 1, (2, num), generator=generator)
+            top, left = top + shift[0], left + shift[1]
         flip, jitter, gray = uniforms[:, crops : crops + 3].unbind(1)
         strength = torch.tensor(self.jitter, dtype=torch.float64)
         center = torch.tensor((1.0, 1.0, 1.0, 0.0), dtype=torch.float64)
@@ -158,7 +167,8 @@ class Views:
             boxes = torch.stack(
                 (params.top, params.left, params.height, params.width, params.flip)
             ).to(device, non_blocking=True)
-            y = geometry.resized_crop(x, boxes, size=self.size)
+            padded = nn.functional.pad(x, (self.pad,) * 4) if self.pad else x
+            y = geometry.resized_crop(padded, boxes, size=self.size)
             if bool(params.jitter.any()):
                 plan = color.plan_jitter(
                     params.jitter, params.order, params.factors, device=device, dtype=dtype

@@ -113,13 +113,14 @@ def test_project_and_perturb_stay_in_their_balls(seed: int, epsilon: float) -> N
 
 
 def test_perturb_has_the_gradient_of_its_clamp_and_none_of_the_ball() -> None:
-    x = torch.tensor([0.5, 0.5, 0.99, 0.01], dtype=torch.float64).requires_grad_()
-    delta = torch.tensor([0.3, 1.0, 0.9, -0.9], dtype=torch.float64).requires_grad_()
+    x = torch.tensor([0.5, 0.5, 0.99, 0.01, 0.0, 1.0], dtype=torch.float64).requires_grad_()
+    delta = torch.tensor([0.3, 1.0, 0.9, -0.9, 0, 0], dtype=torch.float64).requires_grad_()
     perturb(x, delta, 0.1).sum().backward()
     assert x.grad is not None
     assert delta.grad is not None
-    assert x.grad.tolist() == [1, 1, 0, 0]  # the clamp holds the last two
-    assert delta.grad.tolist() == pytest.approx([0.1, 0.1, 0, 0])  # also at the ball's edge
+    # The clamp holds two; black and white pixels have the mean of the slopes on both sides.
+    assert x.grad.tolist() == [1, 1, 0, 0, 0.5, 0.5]
+    assert delta.grad.tolist() == pytest.approx([0.1, 0.1, 0, 0, 0.05, 0.05])  # also at the edge
     inside = [torch.rand(2, 3, 4, 4, dtype=torch.float64).mul(0.5).add(0.2) for _ in range(2)]
     assert torch.autograd.gradcheck(
         lambda a, b: perturb(a, b, 0.1), [t.requires_grad_() for t in inside]

@@ -6,7 +6,7 @@ from cptools.core.poisons.noise import random_noise
 
 
 def test_noise_is_uniform_in_the_ball() -> None:
-    delta = random_noise(50, (3, 16, 16), torch.Generator().manual_seed(3))
+    delta = random_noise((50, 3, 16, 16), torch.Generator().manual_seed(3))
     assert delta.shape == (50, 3, 16, 16)
     assert delta.dtype == torch.float32
     assert delta.abs().max() <= 1
@@ -22,7 +22,7 @@ def test_noise_is_uniform_in_the_ball() -> None:
 
 def test_same_seed_same_noise() -> None:
     first, again, other = (
-        random_noise(4, (3, 5, 6), torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+        random_noise((4, 3, 5, 6), torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pil_views import NAMES, PIL_OPERATIONS, from_pil, pictures, pil_crop, pil_view, to_pil
 from torch import Tensor
 from torchvision.transforms import ColorJitter
@@ -295,3 +296,38 @@ def test_impossible_recipes_are_refused(options: dict[str, object], message: str
 def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, cptools.core.views; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(seed=st.integers(0, 2**31), pad=st.integers(1, 9))
+@settings(max_examples=20)
+def test_padding_is_a_window_of_the_picture_in_black(seed: int, pad: int) -> None:
+    images = pictures(6, 12, 12, seed=seed % 1000)
+    views = replace(PLAIN, size=12, scale=(1, 1), flip=0, jitter_p=0, gray_p=0, pad=pad)
+    params = views.draw(6, 12, 12, seeded(seed))
+    for i, (image, view) in enumerate(
+        zip(images, views.apply(images.double() / 255, params), strict=True)
+    ):
+        wide = Image.new("RGB", (12 + 2 * pad, 12 + 2 * pad))
+        wide.paste(to_pil(image), (pad, pad))
+        top, left = int(params.top[i]), int(params.left[i])
+        assert 0 <= top <= 2 * pad
+        assert 0 <= left <= 2 * pad
+        window = wide.crop((left, top, left + 12, top + 12))
+        torch.testing.assert_close(255 * view, from_pil(window).double(), atol=1e-3, rtol=0)
+
+
+def test_shifts_are_uniform_and_leave_the_other_numbers_alone() -> None:
+    plain, padded = PLAIN, replace(PLAIN, pad=2)
+    with_pad, without = padded.draw(5000, 32, 32, seeded(1)), plain.draw(5000, 32, 32, seeded(1))
+    for name in ("height", "width", "flip", "jitter", "order", "factors", "gray"):
+        assert torch.equal(getattr(with_pad, name), getattr(without, name))
+    for name in ("top", "left"):
+        shift = getattr(with_pad, name) - getattr(without, name)
+        counts = torch.bincount(shift, minlength=5)
+        assert len(counts) == 5
+        assert 900 < int(counts.min()) <= int(counts.max()) < 1100
+
+
+def test_padding_is_refused_below_zero() -> None:
+    with pytest.raises(ValueError, match="pad must not be negative"):
+        replace(PLAIN, pad=-1)

@@ -1,50 +1,44 @@
-"""Contrastive Poisoning: algorithm 1 in slow loops, what moves when, resuming, determinism."""
+"""The alternation: algorithm 1 in slow loops, what moves when, both branches, determinism."""
 
 import itertools
 import math
 from collections.abc import Iterator
 from copy import deepcopy
-from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import CLASSES, EPSILON, IMAGES, LABELS, NUM, SIDE, assert_same, checkpoint, task_of
 from torch import Tensor
 
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.build import build_learner, build_views
+from cptools.core.poisons.alternating import AlternatingPoisoning, delta_gradient, pgd_step
+from cptools.core.poisons.base import Round
 from cptools.core.poisons.budget import check_bound, poison_uint8
-from cptools.core.poisons.contrastive import (
-    ContrastivePoisoning,
-    Round,
-    delta_gradient,
-    pgd_step,
-    random_delta,
-)
+from cptools.core.poisons.noise import random_noise
 from cptools.core.random import stream
-from cptools.core.training import Learner, two_views
+from cptools.core.training import Learner, draw_views
 from cptools.core.views import Views
 
-NUM, SIDE, CLASSES, EPSILON = 10, 8, 3, Fraction(8, 255)
-LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1, 0])
-IMAGES = torch.randint(
-    256, (NUM, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(5), dtype=torch.uint8
-)
-# No pixel that full noise puts at exactly 0 or 1, where the slope of the outer clamp is a choice.
-IMAGES[IMAGES == 8], IMAGES[IMAGES == 247] = 9, 246
 VALUES: dict[str, Any] = {
     "encoder": "resnet10", "width": 2, "head_hidden": 8, "head_dim": 6, "bn_groups": 1,
     "optimizer": "sgd", "lr": 0.1, "min_lr": 0.001, "weight_decay": 1e-4, "momentum": 0.9,
     "loss_scale": 1.7,
     "crop_area": 0.3, "flip_prob": 0.5, "jitter": 1.0, "jitter_prob": 0.8, "gray_prob": 0.2,
+    "pad": 1,
 }  # fmt: skip
+HEADS = ("head_hidden", "head_dim")
 OF_ALGORITHM: dict[str, dict[str, Any]] = {
     "simclr": {"temperature": 0.5},
     "moco": {"temperature": 0.2, "ema": 0.8, "queue_size": 11},
     "byol": {"ema": 0.8},
+    "simsiam": {},
+    "supervised": {},
 }
+TWO_BRANCHES = ("moco", "byol", "simsiam")
 VIEWS = build_views(VALUES, size=SIDE, mean=(0.5, 0.45, 0.4), std=(0.2, 0.25, 0.3))
 PLAIN = Views(
     size=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3, scale=(1, 1), ratio=(1, 1),
@@ -54,42 +48,34 @@ PLAIN = Views(
 
 def learner_of(alg: str, **changes: Any) -> Learner:
     values = {**VALUES, **OF_ALGORITHM[alg], **changes}
-    return build_learner(alg, values, device=torch.device("cpu"), bf16=False, seed=3)
-
-
-def rows_of(mode: str) -> Tensor:
-    return LABELS.clone() if mode == "class" else torch.arange(NUM)
+    if alg == "supervised":
+        values = {name: value for name, value in values.items() if name not in HEADS}
+    return build_learner(
+        alg, values, num_classes=CLASSES, device=torch.device("cpu"), bf16=False, seed=3
+    )
 
 
 def poisoning(
-    alg: str, mode: str = "sample", *, learner: Learner | None = None, **changes: Any
-) -> ContrastivePoisoning:
-    settings = {
-        "views": VIEWS, "epsilon": float(EPSILON), "rounds": 2, "model_steps": 2, "noise_steps": 2,
-        "pgd_steps": 2, "step_size": 0.1, "batch_size": 4, "seed": 7, **changes,
+    alg: str,
+    mode: str = "sample",
+    *,
+    learner: Learner | None = None,
+    views: Views = VIEWS,
+    epsilon: float = float(EPSILON),
+    seed: int = 7,
+    **changes: Any,
+) -> AlternatingPoisoning:
+    options = {
+        "rounds": 2, "model_steps": 2, "noise_steps": 2, "pgd_steps": 2, "step_size": 0.1,
+        "batch_size": 4, **changes,
     }  # fmt: skip
-    start = random_delta(
-        CLASSES if mode == "class" else NUM, (3, SIDE, SIDE), torch.Generator().manual_seed(1)
-    )
-    return ContrastivePoisoning(
-        IMAGES, rows_of(mode), start, learner or learner_of(alg), **settings
-    )
+    task = task_of(mode, epsilon=epsilon, seed=seed)
+    start = random_noise(task.shape, torch.Generator().manual_seed(1))
+    return AlternatingPoisoning(task, start, learner or learner_of(alg), views, **options)
 
 
-def finish(work: ContrastivePoisoning) -> list[Round]:
+def finish(work: AlternatingPoisoning) -> list[Round]:
     return list(work.run())
-
-
-def checkpoint(work: ContrastivePoisoning) -> dict[str, Tensor]:
-    """The state as a file holds it: contiguous copies."""
-    return {
-        k: torch.from_numpy(v.detach().contiguous().numpy().copy()) for k, v in work.state().items()
-    }
-
-
-def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    assert [k for k in a if a[k].dtype != b[k].dtype or not torch.equal(a[k], b[k])] == []
 
 
 # Algorithm 1 of the paper, an image and a weight at a time.
@@ -99,32 +85,62 @@ def slow_unit(z: Tensor) -> Tensor:
     return torch.stack([row / row.pow(2).sum().sqrt() for row in z])
 
 
-def slow_loss(alg: Any, name: str, a: Tensor, b: Tensor, *, dual: bool) -> Tensor:
-    """The loss of two views, from the modules of `alg`."""
-    zero = torch.zeros((), dtype=a.dtype)
-    project = lambda view: alg.head["projector"](alg.encoder(view))  # noqa: E731
+def slow_loss(
+    alg: Any,
+    name: str,
+    views: list[Tensor],
+    labels: list[int],
+    *,
+    dual: bool,
+    other: list[Tensor] | None = None,
+) -> Tensor:
+    """The loss of views, from the modules of `alg`.
+
+    The momentum branch of MoCo and BYOL, and the stopped branch of SimSiam, looks at `other` where
+    that is given; unless `dual`, it is taken as given numbers.
+    """
+    a, *rest = views
+    total = torch.zeros((), dtype=a.dtype)
+
+    def project(view: Tensor) -> Tensor:
+        z: Tensor = alg.head["projector"](alg.encoder(view))
+        return z
+
+    def given(z: Tensor) -> Tensor:
+        return z if dual else z.detach()
+
+    if name == "supervised":
+        for logits, label in zip(alg.head["classifier"](alg.encoder(a)), labels, strict=True):
+            total = total - torch.log(logits[label].exp() / logits.exp().sum())
+        return total / len(a)
+    (b,) = rest
     if name == "simclr":
-        num, z = len(a), slow_unit(project(torch.cat([a, b])))
-        total = zero
+        num, z = len(a), slow_unit(project(torch.stack([a, b], 1).flatten(0, 1)))
         for i in range(2 * num):
             others = [z[i] @ z[j] / alg.temperature for j in range(2 * num) if j != i]
-            positive = z[i] @ z[(i + num) % (2 * num)] / alg.temperature
+            positive = z[i] @ z[i + 1 - 2 * (i % 2)] / alg.temperature
             total = total - torch.log(torch.exp(positive) / torch.stack(others).exp().sum())
         return total / (2 * num)
     if name == "moco":
-        q, k = slow_unit(project(a)), slow_unit(alg.key_head["projector"](alg.key_encoder(b)))
+        seen = b if other is None else other[1]
+        q, k = slow_unit(project(a)), slow_unit(alg.key_head["projector"](alg.key_encoder(seen)))
         alg.keys = k.detach()
-        k = k if dual else k.detach()
-        total = zero
-        for query, key in zip(q, k, strict=True):
+        for query, key in zip(q, given(k), strict=True):
             scores = torch.stack([query @ o / alg.temperature for o in (key, *alg.queue)]).exp()
             total = total - torch.log(scores[0] / scores.sum())
         return total / len(a)
-    total = zero
-    p_a, p_b = (slow_unit(alg.head["predictor"](project(view))) for view in (a, b))
-    z_a, z_b = (slow_unit(alg.target_projector(alg.target_encoder(view))) for view in (a, b))
-    for p, z in ((p_a, z_b), (p_b, z_a)):
-        total = total + (p - (z if dual else z.detach())).pow(2).sum() / len(a)
+    z_a, z_b = project(a), project(b)
+    p_a, p_b = (slow_unit(alg.head["predictor"](z)) for z in (z_a, z_b))
+    if name == "byol":
+        z_a, z_b = (alg.target_projector(alg.target_encoder(v)) for v in other or (a, b))
+    elif other is not None:
+        z_a, z_b = (project(v) for v in other)
+    for p, z in ((p_a, slow_unit(given(z_b))), (p_b, slow_unit(given(z_a)))):
+        pairs = zip(p, z, strict=True)
+        if name == "byol":  # squared distance, both directions summed
+            total = total + sum((u - v).pow(2).sum() for u, v in pairs) / len(a)
+        else:  # negative cosine, half of each direction
+            total = total - sum(u @ v for u, v in pairs) / len(a) / 2
     return total
 
 
@@ -132,11 +148,11 @@ def slow_poison(x: Tensor, delta: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(x + float(EPSILON) * delta, x * 0), x * 0 + 1)
 
 
-def slow_views(x: list[Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two views of every image, made one image at a time."""
-    params = VIEWS.draw(2 * len(x), SIDE, SIDE, generator)
-    made = [VIEWS.apply(v[None], params[i : i + 1]) for i, v in enumerate(x + x)]
-    return torch.cat(made[: len(x)]), torch.cat(made[len(x) :])
+def slow_views(x: list[Tensor], num: int, generator: torch.Generator) -> list[Tensor]:
+    """`num` views of every image, made one image at a time."""
+    params = VIEWS.draw(num * len(x), SIDE, SIDE, generator)
+    made = [VIEWS.apply(v[None], params[i : i + 1]) for i, v in enumerate(x * num)]
+    return [torch.cat(made[i * len(x) : (i + 1) * len(x)]) for i in range(num)]
 
 
 def slow_batches(name: str, first: int, num: int, size: int) -> Iterator[list[int]]:
@@ -148,9 +164,26 @@ def slow_batches(name: str, first: int, num: int, size: int) -> Iterator[list[in
     yield from walk[first : first + num]
 
 
+def slow_after_step(name: str, alg: Any) -> None:
+    """A moving average of 0.8, weight by weight; the new keys before the old ones."""
+    pairs: list[tuple[Any, Any]] = []
+    if name == "moco":
+        pairs = [(alg.key_encoder, alg.encoder), (alg.key_head, alg.head)]
+        alg.queue = torch.stack([*alg.keys, *alg.queue][: len(alg.queue)])
+    elif name == "byol":
+        pairs = [
+            (alg.target_encoder, alg.encoder),
+            (alg.target_projector, alg.head["projector"]),
+        ]
+    for slow, fast in pairs:
+        for p, o in zip(slow.parameters(), fast.parameters(), strict=True):
+            p.copy_(0.8 * p + 0.2 * o)
+
+
 def algorithm_1(name: str, alg: Any, rows: list[int], delta: Tensor, *, dual: bool) -> Tensor:
     """2 rounds of 2 encoder steps and 2 batches of 2 PGD steps; changes `alg`, returns delta."""
-    images = IMAGES.double() / 255
+    images, labels = IMAGES.double() / 255, LABELS.tolist()
+    num_views = 1 if name == "supervised" else 2
     delta = delta.clone()
     weights = [p for p in alg.parameters() if p.requires_grad]
     speed = [torch.zeros_like(p) for p in weights]
@@ -160,33 +193,24 @@ def algorithm_1(name: str, alg: Any, rows: list[int], delta: Tensor, *, dual: bo
         lr = low + (0.1 - low) * (1 + math.cos(math.pi * (t + 1) / 2)) / 2
         alg.train()
         for batch in slow_batches("attacker/model", 2 * t, 2, 4):  # theta steps, delta fixed
-            a, b = slow_views([slow_poison(images[i], delta[rows[i]]) for i in batch], rng)
-            loss = 1.7 * slow_loss(alg, name, a, b, dual=False)
+            noisy = [slow_poison(images[i], delta[rows[i]]) for i in batch]
+            views = slow_views(noisy, num_views, rng)
+            own = [labels[i] for i in batch]
+            loss = 1.7 * slow_loss(alg, name, views, own, dual=False)
             gradients = torch.autograd.grad(loss, weights)
             with torch.no_grad():
                 for p, v, g in zip(weights, speed, gradients, strict=True):
                     v.mul_(0.9).add_(g + 1e-4 * p)
                     p.sub_(lr * v)
-                pairs: list[tuple[Any, Any]] = []
-                if name == "moco":
-                    pairs = [(alg.key_encoder, alg.encoder), (alg.key_head, alg.head)]
-                    kept = [*alg.keys, *alg.queue][: len(alg.queue)]
-                    alg.queue = torch.stack(kept)
-                elif name == "byol":
-                    pairs = [
-                        (alg.target_encoder, alg.encoder),
-                        (alg.target_projector, alg.head["projector"]),
-                    ]
-                for slow, fast in pairs:
-                    for p, o in zip(slow.parameters(), fast.parameters(), strict=True):
-                        p.copy_(0.8 * p + 0.2 * o)
+                slow_after_step(name, alg)
         alg.eval()
         for batch in slow_batches(f"attacker/noise/{t}", 0, 2, 4):  # delta steps, theta fixed
+            own = [labels[i] for i in batch]
             for _ in range(2):
                 worn = [delta[rows[i]].clone().requires_grad_() for i in batch]
                 noisy = [slow_poison(images[i], d) for i, d in zip(batch, worn, strict=True)]
-                a, b = slow_views(noisy, rng)
-                gradients = torch.autograd.grad(slow_loss(alg, name, a, b, dual=dual), worn)
+                views = slow_views(noisy, num_views, rng)
+                gradients = torch.autograd.grad(slow_loss(alg, name, views, own, dual=dual), worn)
                 for row in {rows[i] for i in batch}:  # an image's gradient counts for its row
                     mine = [g for i, g in zip(batch, gradients, strict=True) if rows[i] == row]
                     delta[row] -= 0.1 * torch.stack(mine).sum(0).sign()
@@ -199,7 +223,7 @@ def algorithm_1(name: str, alg: Any, rows: list[int], delta: Tensor, *, dual: bo
 def test_it_is_algorithm_1(name: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # In float64, where rounding turns no sign: the code's float32 casts become float64 ones.
     monkeypatch.setattr(Tensor, "float", Tensor.double)
-    for dual in (True,) if name == "simclr" else (True, False):
+    for dual in (True, False) if name in TWO_BRANCHES else (True,):
         work = poisoning(name, mode, dual=dual)
         work.learner.algorithm.double()
         work.delta = work.delta.double()
@@ -229,7 +253,7 @@ def test_pgd_step_is_the_papers() -> None:
 @given(st.integers(0, 2**31), st.floats(0, 2))
 def test_pgd_step_moves_by_the_step_and_stays_in_the_ball(seed: int, step: float) -> None:
     generator = torch.Generator().manual_seed(seed)
-    delta = random_delta(2, (3, 4, 4), generator)
+    delta = random_noise((2, 3, 4, 4), generator)
     gradient = torch.randn(delta.shape, generator=generator)
     after = pgd_step(delta, gradient, step_size=step)
     for d, g, a in zip(*(t.flatten().tolist() for t in (delta, gradient, after)), strict=True):
@@ -237,45 +261,87 @@ def test_pgd_step_moves_by_the_step_and_stays_in_the_ball(seed: int, step: float
         assert -1 <= a <= 1
 
 
-def test_random_delta_is_uniform_in_the_ball() -> None:
-    delta = random_delta(50, (3, 8, 8), torch.Generator().manual_seed(0))
-    assert delta.shape == (50, 3, 8, 8)
-    assert delta.dtype == torch.float32
-    assert -1 <= float(delta.min()) < -0.99
-    assert 0.99 < float(delta.max()) <= 1
-    assert abs(float(delta.mean())) < 0.03
-    assert float(delta.var()) == pytest.approx(1 / 3, rel=0.03)
-    assert torch.equal(delta, random_delta(50, (3, 8, 8), torch.Generator().manual_seed(0)))
+# The gradient of the noise.
+
+BATCH, ROWS = [0, 1, 2, 4], torch.tensor([0, 1, 1, 0])  # images, and the noise that each wears
+
+
+def a_trained(name: str) -> Any:
+    """An algorithm in float64 and eval mode whose momentum branch is no copy any more."""
+    learner = learner_of(name)
+    finish(poisoning(name, learner=learner, rounds=1, noise_steps=0))
+    return learner.algorithm.double().eval()
+
+
+def some_noise() -> Tensor:
+    return 0.9 * random_noise((2, 3, SIDE, SIDE), torch.Generator().manual_seed(2)).double()
+
+
+def gradient_at(alg: Any, delta: Tensor, *, dual: bool, **options: Any) -> tuple[Tensor, Tensor]:
+    x = IMAGES[BATCH].double().div(255)
+    return delta_gradient(
+        alg, x, LABELS[BATCH], delta, ROWS, VIEWS, stream(1), epsilon=float(EPSILON), dual=dual,
+        **options,
+    )  # fmt: skip
+
+
+def views_at(alg: Any, delta: Tensor) -> list[Tensor]:
+    """The views of those images under the noise, the same draws each time."""
+    x = IMAGES[BATCH].double() / 255
+    noisy = torch.stack([slow_poison(v, delta[r]) for v, r in zip(x, ROWS.tolist(), strict=True)])
+    return list(draw_views(VIEWS, noisy, alg.num_views, stream(1)))
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_gradient_of_the_noise_is_the_losss(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = learner_of(name)
-    finish(poisoning(name, learner=learner, rounds=1, noise_steps=0))  # momentum is not a copy now
+    alg, delta = a_trained(name), some_noise()
     monkeypatch.setattr(Tensor, "float", Tensor.double)  # for exact differences
-    algorithm = learner.algorithm.double().eval()
-    x = IMAGES[:4].double().div(255)
-    delta = 0.9 * random_delta(2, (3, SIDE, SIDE), torch.Generator().manual_seed(2)).double()
-    rows = torch.tensor([0, 1, 1, 0])
-
-    def at(delta: Tensor) -> tuple[Tensor, Tensor]:
-        return delta_gradient(
-            algorithm, x, delta, rows, VIEWS, stream(1), epsilon=float(EPSILON), dual=True
-        )
-
-    loss, gradient = at(delta)
-    noisy = torch.stack([slow_poison(v, delta[r]) for v, r in zip(x, rows.tolist(), strict=True)])
+    loss, gradient = gradient_at(alg, delta, dual=True)
     with torch.no_grad():
-        expected = slow_loss(algorithm, name, *two_views(VIEWS, noisy, stream(1)), dual=True)
+        expected = slow_loss(alg, name, views_at(alg, delta), LABELS[BATCH].tolist(), dual=True)
     torch.testing.assert_close(loss, expected)
     assert gradient.shape == delta.shape
     assert not loss.requires_grad
     assert not gradient.requires_grad
     for seed in range(3):
         way = torch.randn(delta.shape, generator=torch.Generator().manual_seed(seed)).double()
-        numeric = float(at(delta + 1e-6 * way)[0] - at(delta - 1e-6 * way)[0]) / 2e-6
+        ahead, behind = (gradient_at(alg, delta + s * way, dual=True)[0] for s in (1e-6, -1e-6))
+        numeric = float(ahead - behind) / 2e-6
         assert float((gradient * way).sum()) == pytest.approx(numeric, rel=1e-4, abs=1e-7)
-    assert all(p.grad is None for p in algorithm.parameters() if not p.requires_grad)
+    assert all(p.grad is None for p in alg.parameters() if not p.requires_grad)
+
+
+@pytest.mark.parametrize("name", TWO_BRANCHES)
+def test_gradient_through_the_branch_that_is_held_constant(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the dual scheme adds to the single one is the derivative of the loss where the noise
+    # moves before the momentum branch (MoCo, BYOL) or the stopped one (SimSiam) alone.
+    alg, delta = a_trained(name), some_noise()
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+    dual, single = (gradient_at(alg, delta, dual=dual)[1] for dual in (True, False))
+    through = dual - single
+    assert float(through.norm()) > 0.05 * float(single.norm()) > 0
+    still = views_at(alg, delta)
+    ways = [
+        torch.randn(delta.shape, generator=torch.Generator().manual_seed(seed)).double()
+        for seed in range(3)
+    ]
+    for row, channel, y, x in ((0, 0, 3, 3), (1, 2, 4, 2), (1, 1, 2, 5)):
+        ways.append(torch.zeros_like(delta))
+        ways[-1][row, channel, y, x] = 1.0
+    with torch.no_grad():
+        for way in ways:
+            for got, other in ((through, True), (single, False)):
+                ahead, behind = (
+                    slow_loss(
+                        alg, name, still if other else moved, LABELS[BATCH].tolist(), dual=True,
+                        other=moved if other else still,
+                    )
+                    for moved in (views_at(alg, delta + s * way) for s in (1e-5, -1e-5))
+                )  # fmt: skip
+                numeric = float(ahead - behind) / 2e-5
+                assert float((got * way).sum()) == pytest.approx(numeric, rel=1e-4, abs=1e-8)
 
 
 @pytest.mark.parametrize("end", [-1.0, 1.0])
@@ -286,8 +352,9 @@ def test_noise_at_the_edge_of_the_ball_can_come_back(end: float) -> None:
 
     def gradient(delta: Tensor) -> Tensor:
         return delta_gradient(
-            algorithm, x, delta, torch.arange(2), PLAIN, stream(1), epsilon=0.1, dual=True
-        )[1]
+            algorithm, x, LABELS[:2], delta, torch.arange(2), PLAIN, stream(1), epsilon=0.1,
+            dual=True,
+        )[1]  # fmt: skip
 
     edge = torch.full_like(x, end)
     at, near = gradient(edge), gradient(edge * 0.9999)
@@ -295,7 +362,7 @@ def test_noise_at_the_edge_of_the_ball_can_come_back(end: float) -> None:
     torch.testing.assert_close(at, near, atol=float(near.abs().max()) * 0.01, rtol=0.01)
 
 
-@pytest.mark.parametrize("name", ["moco", "byol"])
+@pytest.mark.parametrize("name", TWO_BRANCHES)
 def test_branches_give_different_poison(name: str) -> None:
     dual, single = (poisoning(name, dual=dual, model_steps=4) for dual in (True, False))
     finish(dual)
@@ -303,11 +370,66 @@ def test_branches_give_different_poison(name: str) -> None:
     assert float((dual.delta - single.delta).abs().mean()) > 0.01
 
 
-def test_branches_give_the_same_poison_for_simclr() -> None:
-    dual, single = (poisoning("simclr", dual=dual) for dual in (True, False))
+@pytest.mark.parametrize("name", ["simclr", "supervised"])
+def test_one_branch_gives_the_same_poison_either_way(name: str) -> None:
+    dual, single = (poisoning(name, dual=dual) for dual in (True, False))
     finish(dual)
     finish(single)
     assert torch.equal(dual.delta, single.delta)
+
+
+# A penalty, and an end before the last round.
+
+
+def penalty_of(noise: Tensor, labels: Tensor) -> Tensor:
+    weight = 1 + labels.to(noise.dtype)
+    return (weight.view(-1, 1, 1, 1) * noise.pow(3)).sum()
+
+
+def test_a_penalty_adds_its_value_and_its_gradient() -> None:
+    alg, delta = a_trained("simclr"), some_noise()
+    plain_loss, plain = gradient_at(alg, delta, dual=True)
+    loss, gradient = gradient_at(alg, delta, dual=True, penalty=penalty_of)
+    expected = torch.zeros_like(delta)
+    for image, row in zip(BATCH, ROWS.tolist(), strict=True):
+        expected[row] += 3 * (1 + int(LABELS[image])) * delta[row].pow(2)
+    torch.testing.assert_close(gradient - plain, expected)
+    assert float(loss - plain_loss) == pytest.approx(
+        sum(
+            (1 + int(LABELS[i])) * float(delta[r].pow(3).sum())
+            for i, r in zip(BATCH, ROWS.tolist(), strict=True)
+        )
+    )
+
+
+def test_a_strong_penalty_leads_the_noise_and_the_encoder_does_not_see_it() -> None:
+    work = poisoning("simclr", penalty=lambda noise, _: 1e4 * noise.sum(), rounds=1)
+    start = work.delta.clone()
+    finish(work)
+    batches = [i for batch in slow_batches("attacker/noise/0", 0, 2, 4) for i in batch]
+    expected = start.clone()
+    expected[batches] = (start[batches] - 0.2).clamp(-1, 1)  # two steps of 0.1 downwards
+    torch.testing.assert_close(work.delta, expected)
+    plain = poisoning("simclr", rounds=1)
+    finish(plain)
+    assert_same(work.learner.state(), plain.learner.state())
+
+
+def test_until_is_asked_before_each_round() -> None:
+    asked = []
+
+    def until(work: AlternatingPoisoning) -> bool:
+        asked.append(work.round)
+        return work.round == 2
+
+    work = poisoning("simclr", until=until, rounds=5)
+    assert [r.round for r in work.run()] == [1, 2]
+    assert asked == [0, 1, 2]
+    assert work.total == 5
+    whole = poisoning("simclr", rounds=5)
+    list(itertools.islice(whole.run(), 2))
+    assert torch.equal(work.delta, whole.delta)  # the schedule is that of all rounds
+    assert list(work.run()) == []
 
 
 # What moves when.
@@ -330,6 +452,7 @@ def test_noise_steps_leave_the_encoder_alone(name: str) -> None:
         assert torch.equal(p.grad, gradient)
     assert [m.round for m in metrics] == [1, 2]
     assert all(math.isnan(m.model_loss) and math.isfinite(m.noise_loss) for m in metrics)
+    assert [m.loss for m in metrics] == [m.noise_loss for m in metrics]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -340,11 +463,17 @@ def test_model_steps_leave_the_noise_alone(name: str) -> None:
     assert torch.equal(work.delta, start)
     after = work.state()
     moved = {k for k in before if not torch.equal(before[k], after[k])}
-    parts = {"simclr": (), "moco": ("key_encoder", "key_head", "queue"), "byol": (
-        "target_encoder", "target_projector")}[name]  # fmt: skip
-    for part in ("encoder.conv1.weight", "encoder.bn1.running_mean", "head.projector", *parts):
+    parts = {
+        "simclr": ("head.projector",),
+        "moco": ("head.projector", "key_encoder", "key_head", "queue"),
+        "byol": ("head.projector", "head.predictor", "target_encoder", "target_projector"),
+        "simsiam": ("head.projector", "head.predictor"),
+        "supervised": ("head.classifier",),
+    }[name]
+    for part in ("encoder.conv1.weight", "encoder.bn1.running_mean", *parts):
         assert any(k.startswith(f"model.{part}") for k in moved), part
     assert all(math.isfinite(m.model_loss) and math.isnan(m.noise_loss) for m in metrics)
+    assert [m.loss for m in metrics] == [m.model_loss for m in metrics]
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -435,7 +564,7 @@ def test_class_wise_poison_is_the_sample_wise_one_it_expands_to(name: str) -> No
 def test_interrupted_run_is_the_uninterrupted_one(name: str, optimizer: str) -> None:
     mode = "class" if optimizer == "sgd" else "sample"
 
-    def fresh() -> ContrastivePoisoning:
+    def fresh() -> AlternatingPoisoning:
         return poisoning(name, mode, learner=learner_of(name, optimizer=optimizer), rounds=3)
 
     whole = fresh()

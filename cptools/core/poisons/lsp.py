@@ -1,0 +1,113 @@
+"""Linear separable perturbations (LSP; Yu et al., KDD 2022): shortcuts without any training.
+
+Their section 4: points of a linearly separable problem, one Gaussian cluster a class about a
+corner of a hypercube (the construction of Guyon 2003 for the MADELON data), each coordinate blown
+up to a patch of the picture, and the whole scaled to a fixed L2 norm.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cptools.core.poisons.base import Round, Task
+from cptools.core.poisons.budget import project
+from cptools.core.random import stream
+
+CLASS_SEP = 10.0  # half the side of the hypercube, in standard deviations of the clusters
+
+
+def clusters(labels: Tensor, num_classes: int, dim: int, generator: torch.Generator) -> Tensor:
+    """A point for each label: Gaussian clusters of random covariance on corners of a hypercube.
+
+    Args:
+        labels: int64 [N] in 0 .. C - 1.
+        num_classes: C; at most 2^dim, so that each class has a corner to itself.
+        dim: D.
+        generator: on the CPU; advances.
+
+    Returns:
+        float32 [N, D].
+
+    Raises:
+        ValueError: there are more classes than corners.
+    """
+    if dim < 63 and num_classes > 2**dim:
+        raise ValueError(
+            f"{num_classes} classes need more than {dim} patches; use a smaller --patch-size"
+        )
+    corners: list[list[int]] = []
+    while len(corners) < num_classes:
+        corner = torch.randint(2, (dim,), generator=generator).tolist()
+        if corner not in corners:
+            corners.append(corner)
+    centers = CLASS_SEP * (2 * torch.tensor(corners, dtype=torch.float32) - 1)
+    points = torch.randn(len(labels), dim, generator=generator)
+    for label in range(num_classes):
+        covariance = 2 * torch.rand(dim, dim, generator=generator) - 1
+        points[labels == label] = points[labels == label] @ covariance + centers[label]
+    return points
+
+
+class LinearSeparable:
+    """The whole poison in one round.
+
+    Args:
+        task: what to poison, in mode `sample`.
+        patch_size: pixels on the side of a patch.
+        rms: root mean square of the noise in gray levels; its L2 norm is rms / 255 times the root
+            of the number of values in an image. What leaves the L-infinity ball is cut off.
+    """
+
+    total = 1
+
+    def __init__(self, task: Task, *, patch_size: int, rms: float):
+        self.task, self.patch_size, self.rms = task, patch_size, rms
+        self.delta = torch.zeros(task.shape, device=task.images.device)
+        self.round = 0
+
+    def run(self) -> Iterator[Round]:
+        """Draw the noise."""
+        if self.round:
+            return
+        task = self.task
+        num, channels, height, width = task.shape
+        rows, columns = math.ceil(height / self.patch_size), math.ceil(width / self.patch_size)
+        points = clusters(
+            task.labels.cpu(),
+            task.num_classes,
+            channels * rows * columns,
+            stream(task.seed, "delta"),
+        )
+        noise = points.view(num, channels, rows, columns)
+        for axis in (2, 3):
+            noise = noise.repeat_interleave(self.patch_size, dim=axis)
+        noise = noise[:, :, :height, :width]
+        length = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        noise = noise / length * (self.rms / 255 * math.sqrt(channels * height * width))
+        if task.epsilon:
+            self.delta.copy_(project(noise / task.epsilon))
+        self.round = 1
+        yield Round(1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that a checkpoint needs."""
+        return {"delta": self.delta, "round": torch.tensor(self.round)}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Carry on after the round that `state` was taken at."""
+        self.delta.copy_(tensors["delta"])
+        self.round = int(tensors["round"])
+
+
+def lsp(task: Task, values: Mapping[str, Any]) -> LinearSeparable:
+    """Linear separable perturbations by the settings of a recipe.
+
+    Raises:
+        ValueError: the task has a start; this noise is drawn, not learned.
+    """
+    if task.init is not None:
+        raise ValueError("--init does not apply to --alg lsp: its noise is drawn, not learned")
+    return LinearSeparable(task, patch_size=values["patch_size"], rms=values["rms"])

@@ -1,0 +1,68 @@
+"""A task small enough for slow references, and every attack at a size that runs in a blink."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cptools.core.lazy import load
+from cptools.core.poisons import ATTACKS
+from cptools.core.poisons.base import Poisoning, Task
+
+NUM, SIDE, CLASSES, EPSILON = 10, 8, 3, Fraction(8, 255)
+MEAN, STD = (0.5, 0.45, 0.4), (0.2, 0.25, 0.3)
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0, 1, 0])
+IMAGES = torch.randint(
+    256, (NUM, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(5), dtype=torch.uint8
+)
+# No pixel that full noise puts at exactly 0 or 1, where the slope of the outer clamp is a choice.
+IMAGES[IMAGES == 8], IMAGES[IMAGES == 247] = 9, 246
+SMALL: dict[str, Any] = {
+    "width": 2, "head_hidden": 8, "head_dim": 6, "queue_size": 7, "batch_size": 4,
+    "rounds": 3, "model_steps": 2, "noise_steps": 2, "pgd_steps": 2, "epochs": 2, "patch_size": 3,
+    "stop_error": 0.0,
+}  # fmt: skip
+EVERY_ATTACK = [(alg, mode) for alg, attack in ATTACKS.items() for mode in attack.modes]
+
+
+def task_of(mode: str = "sample", **changes: Any) -> Task:
+    fields = {
+        "images": IMAGES, "labels": LABELS, "num_classes": CLASSES, "mean": MEAN, "std": STD,
+        "mode": mode, "epsilon": float(EPSILON), "seed": 7,
+    }  # fmt: skip
+    return Task(**{**fields, **changes})
+
+
+def settings_of(alg: str, mode: str, **changes: Any) -> dict[str, Any]:
+    """The quick recipe of an attack, at a small size."""
+    values = ATTACKS[alg].settings("quick", mode)
+    small = {name: value for name, value in SMALL.items() if name in values}
+    return {"alg": alg, **values, **small, **changes}
+
+
+def attack_of(
+    alg: str, mode: str = "sample", *, task: Task | None = None, **changes: Any
+) -> Poisoning:
+    attack: Poisoning = load(ATTACKS[alg].build)(
+        task or task_of(mode), settings_of(alg, mode, **changes)
+    )
+    return attack
+
+
+def checkpoint(work: Poisoning) -> dict[str, Tensor]:
+    """The state as a file holds it: contiguous copies."""
+    return {
+        k: torch.from_numpy(v.detach().contiguous().numpy().copy()) for k, v in work.state().items()
+    }
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [k for k in a if a[k].dtype != b[k].dtype or not torch.equal(a[k], b[k])] == []
+
+
+def assert_same_rounds(a: Iterable[object], b: Iterable[object]) -> None:
+    """Equal, where a loss that was not measured, NaN, equals another such."""
+    assert [repr(r) for r in a] == [repr(r) for r in b]
