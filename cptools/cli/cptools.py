@@ -96,13 +96,20 @@ def report(files: Reports) -> None:
     """Sum up probes over seeds as a Markdown table.
 
     Reads the JSON lines of cp-probe. A row is a condition: files whose names are alike but for a
-    number at the end (clean-0.jsonl, clean-1.jsonl) are seeds of one. The interval is Student's,
-    95%, over the seeds; of a single probe it is that probe's own, over the test images.
+    number at the end (clean-0.jsonl, clean-1.jsonl) are seeds of one. Datasets and classifiers that
+    one file tells apart are rows of their own. The interval is Student's, 95%, over the seeds; of
+    a single probe it is that probe's own, over the test images.
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     for file in files:
-        for probe in _probes(file):
-            name = " ".join([_condition(file), *filter(None, [probe.get("classifier")])])
+        probes = _probes(file)
+        several = len({probe.get("dataset_sha256") for probe in probes}) > 1
+        for probe in probes:
+            name = _condition(file)
+            if "classifier" in probe:
+                name += f" {probe['classifier']}"
+            if several:
+                name += f" on {probe['dataset']} {probe['dataset_sha256'][:6]}"
             rows.setdefault(name, []).append(probe)
     typer.echo("| condition | accuracy (%) | 95% interval | seeds | each |")
     typer.echo("| --- | --- | --- | --- | --- |")

@@ -41,3 +41,25 @@ def test_what_is_no_report_is_refused(tmp_path, capsys, content):
 def test_a_missing_file_is_named(tmp_path, capsys):
     assert run(tool.app, ["report", str(tmp_path / "none.jsonl")]) == 2
     assert "No such file or directory; give reports of cp-probe" in capsys.readouterr().err
+
+
+def test_datasets_of_one_file_are_rows_of_their_own(tool, tmp_path):
+    for seed in (0, 1):
+        lines = [
+            {
+                "accuracy_percent": 50.0 + seed + 10 * k, "low_percent": 40.0, "high_percent": 90.0,
+                "dataset": "pictures", "dataset_sha256": f"{k}abcdef0",
+            }
+            for k in (0, 1)
+        ]  # fmt: skip
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"clean-{seed}.jsonl").write_text(text)
+    done = tool("cptools", "report", tmp_path / "clean-0.jsonl", tmp_path / "clean-1.jsonl")
+    assert (done.code, done.err) == (0, "")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in done.out.decode().split("\n")
+    ]
+    assert [(row[0], row[1], row[4]) for row in rows[2:4]] == [
+        ("clean on pictures 0abcde", "50.5", "50.0 51.0"),
+        ("clean on pictures 1abcde", "60.5", "60.0 61.0"),
+    ]

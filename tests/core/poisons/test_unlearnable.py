@@ -125,7 +125,7 @@ def test_both_signs_of_the_noise_survive_in_the_bytes(mode: str) -> None:
 
 def test_noise_leaves_black_and_white_pixels() -> None:
     pictures = (IMAGES > 127).to(torch.uint8) * 255
-    work = attack_of("unlearnable", task=task_of(images=pictures), rounds=1, step_size=0.5)
+    work = learning(task=task_of(images=pictures), rounds=1, batch_size=4)
     list(work.run())
     reached = work.delta.flatten(1).any(1)
     poisoned = poison_uint8(pictures, work.delta, torch.arange(NUM), EPSILON)[reached]
