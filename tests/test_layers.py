@@ -91,8 +91,10 @@ def test_registries_name_what_is_there() -> None:
     from cptools.core.defenses import DEFENSES
     from cptools.core.encoders import ENCODERS
     from cptools.core.lazy import load
+    from cptools.core.poisons import ATTACKS
 
-    for registry in (ALGORITHMS, ENCODERS, DEFENSES):
+    attacks = {name: attack.build for name, attack in ATTACKS.items()}
+    for registry in (ALGORITHMS, ENCODERS, DEFENSES, attacks):
         for spec in registry.values():
             module = spec.split(":")[0]
             assert module.startswith("cptools.core.")
@@ -102,6 +104,7 @@ def test_registries_name_what_is_there() -> None:
 LIGHT = [
     "cptools", "cptools.core", "cptools.core.recipes", "cptools.core.algorithms",
     "cptools.core.encoders", "cptools.core.defenses", "cptools.core.poisons.epsilon",
+    "cptools.core.poisons", "cptools.core.knobs",
     "cptools.artifacts", "cptools.figures",
     *(f"cptools.cli.{path.stem}" for path in sorted((ROOT / "cli").glob("[!_]*.py"))),
 ]  # fmt: skip

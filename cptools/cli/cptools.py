@@ -92,7 +92,13 @@ def verify(files: Files) -> None:
 
 
 @tool(app, "report")
-def report(files: Reports) -> None:
+def report(
+    files: Reports,
+    grid: Annotated[
+        bool,
+        typer.Option("--grid", help="Rows and columns, of conditions that are named ROW.COLUMN."),
+    ] = False,
+) -> None:
     """Sum up probes over seeds as a Markdown table.
 
     Reads the JSON lines of cp-probe. A row is a condition: files whose names are alike but for a
@@ -111,10 +117,15 @@ def report(files: Reports) -> None:
             if several:
                 name += f" on {probe['dataset']} {probe['dataset_sha256'][:6]}"
             rows.setdefault(name, []).append(probe)
+    if grid:
+        typer.echo("\n".join(_grid(rows)))
+        return
     typer.echo("| condition | accuracy (%) | 95% interval | seeds | each |")
     typer.echo("| --- | --- | --- | --- | --- |")
     for name, probes in rows.items():
-        typer.echo(_row(name, probes))
+        mean, low, high = _interval(probes)
+        each = " ".join(f"{probe['accuracy_percent']:.1f}" for probe in probes)
+        typer.echo(f"| {name} | {mean:.1f} | {low:.1f} to {high:.1f} | {len(probes)} | {each} |")
 
 
 @tool(app, "import")
@@ -241,18 +252,32 @@ def _probes(file: str) -> list[dict[str, Any]]:
     raise UsageError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
 
 
-def _row(name: str, probes: list[dict[str, Any]]) -> str:
+def _interval(probes: list[dict[str, Any]]) -> tuple[float, float, float]:
+    """Mean accuracy and the ends of its interval, in percent."""
     from cptools.core.evaluation.statistics import mean_interval
 
     values = [probe["accuracy_percent"] for probe in probes]
     low, high = probes[0]["low_percent"], probes[0]["high_percent"]
     if len(values) > 1:
         low, high = mean_interval(values)
-    each = " ".join(f"{value:.1f}" for value in values)
-    return (
-        f"| {name} | {fmean(values):.1f} | {max(low, 0):.1f} to {min(high, 100):.1f}"
-        f" | {len(values)} | {each} |"
-    )
+    return fmean(values), max(low, 0), min(high, 100)
+
+
+def _grid(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Mean accuracies and intervals of conditions ROW.COLUMN, as lines of a Markdown table."""
+    cells = {}
+    for name, probes in rows.items():
+        row, dot, column = name.rpartition(".")
+        if not dot:
+            raise UsageError(f"--grid needs conditions named ROW.COLUMN, not {name}")
+        mean, low, high = _interval(probes)
+        cells[row, column] = f"{mean:.1f} ({low:.1f} to {high:.1f})"
+    columns = list(dict.fromkeys(column for _, column in cells))
+    lines = [f"| | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    for row in dict.fromkeys(row for row, _ in cells):
+        shown = (cells.get((row, column), "") for column in columns)
+        lines.append(f"| {row} | {' | '.join(shown)} |")
+    return lines
 
 
 def _verdict(file: str) -> str:

@@ -1,5 +1,6 @@
 """`cp-generate`: poison a dataset against contrastive learning."""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -186,7 +187,7 @@ def _poison(
         work,
         total=work.total,
         done=lambda: work.round,
-        describe=lambda r: f"loss {r.loss:.3f}",
+        describe=lambda r: "" if math.isnan(r.loss) else f"loss {r.loss:.3f}",
         label=f"poisoning ({settings['alg']}, {settings['mode']}-wise)",
         quiet=quiet,
         checkpoint=checkpoint,

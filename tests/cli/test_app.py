@@ -8,13 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Annotated, Any
 
 import pytest
+import typer
+
+from cptools.cli import _app
+from cptools.cli._options import options_of
+from cptools.core.knobs import Knob
 
 TOOL = '''
 import sys, time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 import typer
 from cptools.artifacts.atomic import atomic_write
 from cptools.artifacts.errors import ArtifactError
@@ -230,3 +236,58 @@ def test_import_is_light():
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "typer" in loaded
     assert not loaded & {"numpy", "torch", "rich", "safetensors", "matplotlib", "PIL"}
+
+
+KNOBS = {
+    "depth": Knob(int, "How deep.", 1, 9),
+    "kind_of": Knob(("a", "b"), "Which."),
+    "rate": Knob(float, "How fast."),
+}
+
+
+@pytest.fixture
+def spelled_out():
+    """A tool with settings, and what it was given."""
+    app, seen = _app.make_app("cp-demo"), []
+
+    @_app.tool(app, options=options_of(KNOBS))
+    def demo(
+        recipe: Annotated[str, typer.Option(help="R.")] = "quick",
+        seed: Annotated[int, typer.Option(help="S.")] = 0,
+        **typed: Any,
+    ):
+        """Do something small."""
+        seen.append((recipe, seed, typed))
+
+    return app, seen
+
+
+def test_settings_are_options_after_the_recipe_and_none_where_left_out(spelled_out):
+    app, seen = spelled_out
+    names = [parameter.name for parameter in typer.main.get_command(app).params]
+    assert names[:5] == ["recipe", "depth", "kind_of", "rate", "seed"]
+    assert _app.run(app, []) == 0
+    assert _app.run(app, ["--seed", "4", "--depth", "9", "--kind-of", "b"]) == 0
+    assert _app.run(app, ["--rate", "1e-3", "--recipe", "paper"]) == 0
+    assert seen == [
+        ("quick", 0, {"depth": None, "kind_of": None, "rate": None}),
+        ("quick", 4, {"depth": 9, "kind_of": "b", "rate": None}),
+        ("paper", 0, {"depth": None, "kind_of": None, "rate": 0.001}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--depth", "10"], "invalid value for '--depth'"),
+        (["--depth", "0"], "invalid value for '--depth'"),
+        (["--depth", "1.5"], "invalid value for '--depth'"),
+        (["--rate", "fast"], "invalid value for '--rate'"),
+        (["--kind-of", "c"], "invalid value for '--kind-of': 'c' is not one of a, b"),
+    ],
+)
+def test_settings_are_checked_against_their_knobs(spelled_out, capsys, arguments, message):
+    app, seen = spelled_out
+    assert _app.run(app, arguments) == 2
+    assert capsys.readouterr().err.startswith(f"cp-demo: error: {message}")
+    assert seen == []

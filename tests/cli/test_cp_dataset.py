@@ -153,7 +153,7 @@ def test_export_and_back(tool, make, tmp_path, files):
     [
         ("shapes --classes ring", "--classes does not apply to shapes; leave it out"),
         ("shapes --holdout 0.5", "--holdout does not apply to shapes; leave it out"),
-        ("cifar10 --size 64", "--size does not apply to cifar10; leave it out"),
+        ("cifar10 --holdout 0.2", "--holdout does not apply to cifar10; leave it out"),
         ("{clean} --size 64", "--size applies to sources, not to a finished dataset"),
         ("{clean} --holdout 0.1", "--holdout applies to sources, not to a finished dataset"),
         ("{clean} --contrast 0.1", "--contrast applies to sources, not to a finished dataset"),

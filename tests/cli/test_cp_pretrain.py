@@ -1,16 +1,18 @@
 """`cp-pretrain`: the encoder, its curves, how it was made, and checkpoints."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import TINY_TRAINING
 
 from cptools.artifacts.history import dataset_digest
-from cptools.artifacts.stream import open_artifact
+from cptools.artifacts.stream import open_artifact, write_artifact
+from cptools.core.algorithms import ALGORITHMS
 
 
-@pytest.mark.parametrize("alg", ["simclr", "moco", "byol"])
+@pytest.mark.parametrize("alg", ALGORITHMS)
 def test_encoder(make, tmp_path, files, alg):
     clean = open_artifact(files / "clean.safetensors").read()
     made = make(
@@ -28,7 +30,8 @@ def test_encoder(make, tmp_path, files, alg):
     assert tuple(before) == clean.history
     assert (step.tool, step.parameters["epochs"], step.parameters["alg"]) == ("cp-pretrain", 2, alg)
     assert step.inputs["input"].digest == dataset_digest(clean)
-    assert ("ema" in step.parameters) == (alg != "simclr")
+    assert ("ema" in step.parameters) == (alg in ("moco", "byol"))
+    assert ("head.classifier.weight" in made.tensors) == (alg == "supervised")
 
 
 def test_a_queue_that_holds_every_image_is_noted(tool, tmp_path, files):
@@ -55,18 +58,32 @@ def test_training_changes_the_weights_and_the_seed_the_start(make, tmp_path, fil
     assert np.array_equal(weights("--epochs", 2, "--lr", 0, "--weight-decay", 0), start)
 
 
-def test_labels_are_not_used(make, tmp_path, files):
-    from dataclasses import replace
-
-    from cptools.artifacts.stream import write_artifact
-
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_supervised_learning_alone_uses_labels(make, tmp_path, files, alg):
     clean = open_artifact(files / "clean.safetensors").read()
     write_artifact(replace(clean, train_labels=clean.train_labels * 0), tmp_path / "one")
     curves = [
-        make("cp-pretrain", path, *TINY_TRAINING, o=tmp_path / "a").tensors["curve.loss"]
+        make("cp-pretrain", path, "--alg", alg, *TINY_TRAINING, o=tmp_path / "a").tensors[
+            "curve.loss"
+        ]
         for path in (files / "clean.safetensors", tmp_path / "one")
     ]
-    assert np.array_equal(*curves)
+    assert np.array_equal(*curves) == (alg != "supervised")
+
+
+def test_watching_the_clean_images(make, same_again, tmp_path, files):
+    arguments = ("cp-pretrain", files / "poisoned.safetensors", *TINY_TRAINING)
+    watch = ("--watch", files / "clean.safetensors")
+    plain, watching = make(*arguments, o=tmp_path / "a"), make(*arguments, *watch, o=tmp_path / "b")
+    for name, tensor in plain.tensors.items():
+        assert np.array_equal(watching.tensors[name], tensor), name
+    assert watching.tensors.keys() - plain.tensors.keys() == {
+        "curve.eval_loss", "curve.watch_loss", "curve.watch_alignment", "curve.watch_uniformity",
+    }  # fmt: skip
+    clean = open_artifact(files / "clean.safetensors").read()
+    item = watching.history[-1].inputs["watch"]
+    assert (item.kind, item.digest) == ("dataset", dataset_digest(clean))
+    same_again(tmp_path / "b")
 
 
 def test_stream(tool, files):
@@ -101,6 +118,10 @@ def test_dry_run(tool, files, pictures):
         ("{encoder}", "is of kind encoder; give one of kind dataset"),
         ("nowhere", "there is no file or source nowhere;"),
         ("-", "nothing is piped into standard input;"),
+        ("{clean} --watch {small}", "--watch has 16-pixel images of 10 classes, the input has 32"),
+        ("{clean} --watch {encoder}", "is of kind encoder; give one of kind dataset"),
+        ("{clean} --alg supervised --temperature 1", "--temperature does not apply to --alg sup"),
+        ("{clean} --alg simsiam --ema 1", "--ema does not apply to --alg simsiam; leave it out"),
         ("{clean} -o /no/where", "there is no folder /no;"),
         ("{clean} --checkpoint .", "it is a folder;"),
         ("{clean} --checkpoint {delta}", "is of kind delta; give one of kind checkpoint"),

@@ -116,6 +116,23 @@ def test_a_chain_ends_in_a_report(bash, files):
     ]  # fmt: skip
 
 
+def test_a_chain_against_supervised_learning(bash, files):
+    attack = "--rounds 2 --model-steps 1 --noise-steps 2 --pgd-steps 2"
+    done = bash(
+        f"cat clean.safetensors | cp-generate --alg unlearnable --mode sample {attack}"
+        f" | cp-pretrain --alg supervised {' '.join(TINY_TRAINING)} | cp-probe",
+        files,
+    )
+    assert (done.returncode, without_waiting(done.stderr)) == (0, "")
+    report = json.loads(done.stdout)
+    assert [step["tool"] for step in report["history"]] == [
+        "cp-dataset", "cp-generate", "cp-pretrain",
+    ]  # fmt: skip
+    assert [step["parameters"]["alg"] for step in report["history"][1:]] == [
+        "unlearnable", "supervised",
+    ]  # fmt: skip
+
+
 def test_report_at_a_terminal_is_a_sentence(environment, files):
     code, shown = in_terminal("cp-probe -q encoder.safetensors", files, environment)
     assert code == 0
@@ -171,11 +188,13 @@ def test_bad_input(bash, files, large, make, before, message, stage):
 
 
 def test_wrong_kind_ends_the_command_before_the_pipe_silently(bash, large, tmp_path):
-    done = bash(f"cp-dataset {large} | cp-probe; echo ${{PIPESTATUS[@]}}", tmp_path)
+    command = "cp-generate shapes --init - -o x"
+    done = bash(f"cp-dataset {large} | {command}; echo ${{PIPESTATUS[@]}}", tmp_path)
     assert done.stdout == b"141 2\n"
     assert done.stderr == (
-        b"cp-probe: error: standard input: is of kind dataset; give one of kind encoder\n"
+        b"cp-generate: error: standard input: is of kind dataset; give one of kind delta\n"
     )
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_failure_of_a_pipeline_is_one_line(bash, tmp_path):

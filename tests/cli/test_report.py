@@ -63,3 +63,24 @@ def test_datasets_of_one_file_are_rows_of_their_own(tool, tmp_path):
         ("clean on pictures 0abcde", "50.5", "50.0 51.0"),
         ("clean on pictures 1abcde", "60.5", "60.0 61.0"),
     ]
+
+
+def test_a_grid_has_poisons_as_rows_and_victims_as_columns(tmp_path, capsys):
+    files = [
+        write(tmp_path / f"{name}-{seed}.jsonl", value + seed)
+        for name, value in (("clean.simclr", 80), ("clean.moco", 70), ("cp-s.simclr", 60))
+        for seed in (0, 1)
+    ]
+    assert run(tool.app, ["report", "--grid", *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "| | simclr | moco |",
+        "| --- | --- | --- |",
+        "| clean | 80.5 (74.1 to 86.9) | 70.5 (64.1 to 76.9) |",  # 80.5 -+ 12.706 / 2
+        "| cp-s | 60.5 (54.1 to 66.9) |  |",
+    ]
+
+
+def test_a_grid_needs_two_names(tmp_path, capsys):
+    assert run(tool.app, ["report", "--grid", write(tmp_path / "clean-0.jsonl", 80)]) == 2
+    assert "--grid needs conditions named ROW.COLUMN, not clean" in capsys.readouterr().err

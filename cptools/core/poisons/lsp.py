@@ -16,7 +16,7 @@ from cptools.core.poisons.base import Round, Task
 from cptools.core.poisons.budget import project
 from cptools.core.random import stream
 
-CLASS_SEP = 10.0  # half the side of the hypercube, in standard deviations of the clusters
+CLASS_SEP = 10.0  # half the side of the hypercube; drawn points deviate by 1 before mixing
 
 
 def clusters(labels: Tensor, num_classes: int, dim: int, generator: torch.Generator) -> Tensor:

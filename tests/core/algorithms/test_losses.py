@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from cptools.core.algorithms.losses import byol_regression, info_nce, nt_xent
+from cptools.core.algorithms.losses import byol_regression, info_nce, negative_cosine, nt_xent
 
 seeds = st.integers(0, 2**31)
 numbers = st.integers(1, 6)
@@ -19,6 +19,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "nt_xent": lambda a, b, _: nt_xent(a, b, temperature=0.5),
     "info_nce": lambda a, b, queue: info_nce(a, b, queue, temperature=0.2),
     "byol": lambda a, b, _: byol_regression(a, b),
+    "simsiam": lambda a, b, _: negative_cosine(a, b),
 }
 
 
@@ -87,6 +88,19 @@ def test_byol_regression_is_the_squared_distance(num: int, dim: int, seed: int) 
     assert float(got) == pytest.approx(slow_byol(p, z), abs=1e-5)
 
 
+@given(numbers, st.integers(2, 8), seeds)
+def test_negative_cosine_is_the_papers_pseudocode(num: int, dim: int, seed: int) -> None:
+    # Chen and He 2021, algorithm 1: D(p, z) = -(p * z).sum(dim=1).mean() of normalized rows.
+    p, z = unit_rows(2 * num, dim, seed).chunk(2)
+    got = negative_cosine(p, z)
+    expected = -sum(map(dot, p.tolist(), z.tolist())) / num
+    assert got.dtype == torch.float32
+    assert -1 - 1e-6 <= float(got) <= 1 + 1e-6
+    assert float(got) == pytest.approx(expected, abs=1e-6)
+    # Of unit vectors it is half of BYOL's squared distance, less one.
+    assert float(got) == pytest.approx(float(byol_regression(p, z)) / 2 - 1, abs=1e-6)
+
+
 @pytest.mark.parametrize("tau", [0.1, 0.5, 1.0])
 def test_closed_forms_of_nt_xent(tau: float) -> None:
     same = torch.eye(5)[[0] * 4]
@@ -114,6 +128,13 @@ def test_closed_forms_of_byol_regression() -> None:
     assert float(byol_regression(axes[:3], axes[:3])) == 0
     assert float(byol_regression(axes[:3], axes[3:])) == 2
     assert float(byol_regression(axes[:3], -axes[:3])) == 4
+
+
+def test_closed_forms_of_negative_cosine() -> None:
+    axes = torch.eye(6)
+    assert float(negative_cosine(axes[:3], axes[:3])) == -1
+    assert float(negative_cosine(axes[:3], axes[3:])) == 0
+    assert float(negative_cosine(axes[:3], -axes[:3])) == 1
 
 
 @given(st.integers(2, 6), seeds)
