@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 from cptools.cli._app import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cptools.artifacts.schema import Dataset, Delta
 
 
@@ -18,14 +16,6 @@ def read_delta(path: str) -> "Delta":
     delta = open_artifact(path, expect=("delta",)).read()
     assert isinstance(delta, Delta)
     return delta
-
-
-def rows_of(dataset: "Dataset", mode: str) -> "Tensor":
-    """Row of the delta that each training image wears: its label, or its own number."""
-    import torch
-
-    labels = torch.from_numpy(dataset.train_labels)
-    return labels if mode == "class" else torch.arange(len(labels))
 
 
 def check_fits(delta: "Delta", dataset: "Dataset", digest: str) -> None:

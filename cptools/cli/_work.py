@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from cptools.artifacts.schema import Entry
+    from cptools.artifacts.schema import Dataset, Entry
 
 SAVE_EVERY = 20.0  # seconds between checkpoints
 
@@ -36,6 +36,14 @@ class Work(Protocol):
 def to_arrays(tensors: "Mapping[str, Tensor]") -> "dict[str, NDArray[Any]]":
     """Tensors as contiguous numpy arrays in main memory."""
     return {name: t.detach().cpu().contiguous().numpy() for name, t in tensors.items()}
+
+
+def training_tensors(dataset: "Dataset", device: Any) -> "tuple[Tensor, Tensor]":
+    """Training images, uint8 [N, 3, H, W], and labels, int64 [N], of a dataset on a device."""
+    import torch
+
+    images, labels = map(torch.from_numpy, (dataset.train_images, dataset.train_labels))
+    return images.to(device), labels.to(device)
 
 
 def run_work(

@@ -19,6 +19,7 @@ from cptools.cli._work import (
     run_work,
     show_settings,
     to_arrays,
+    training_tensors,
 )
 from cptools.core.poisons import ATTACKS, SETTINGS  # noqa: TID253 - a registry, without torch
 
@@ -148,8 +149,6 @@ def _poison(
 ) -> "tuple[Dataset, Delta]":
     from dataclasses import replace
 
-    import torch
-
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Delta, Input
     from cptools.cli._delta import check_fits
@@ -165,9 +164,7 @@ def _poison(
         inputs["init"] = Input(digest(init.arrays()), init.history, "delta")
     command = entry("cp-generate", settings, inputs)
 
-    images, labels = (
-        torch.from_numpy(array).to(device) for array in (dataset.train_images, dataset.train_labels)
-    )
+    images, labels = training_tensors(dataset, device)
     note_queue(settings, len(images), quiet=quiet)
     radius = parse_epsilon(settings["epsilon"])
     task = Task(

@@ -88,7 +88,8 @@ def _perturb(dataset: "Dataset", delta: "Delta | None", settings: dict[str, Any]
 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
-    from cptools.cli._delta import check_fits, rows_of
+    from cptools.cli._delta import check_fits
+    from cptools.core.poisons.base import rows_of
     from cptools.core.poisons.budget import check_bound, poison_uint8
     from cptools.core.poisons.epsilon import parse_epsilon
     from cptools.core.poisons.noise import random_noise
@@ -96,17 +97,17 @@ def _perturb(dataset: "Dataset", delta: "Delta | None", settings: dict[str, Any]
 
     clean_digest = dataset_digest(dataset)
     inputs = main_input(clean_digest)
-    images = torch.from_numpy(dataset.train_images)
+    images, labels = map(torch.from_numpy, (dataset.train_images, dataset.train_labels))
     seed = settings["seed"]
     if delta is None:
         radius = parse_epsilon(settings["epsilon"])
-        rows = rows_of(dataset, "sample")
+        rows = rows_of(labels, "sample")
         values = random_noise(images.shape, stream(seed, "noise"))
     else:
         check_fits(delta, dataset, clean_digest)
         inputs["delta"] = Input(digest(delta.arrays()), delta.history, "delta")
         radius = parse_epsilon(delta.epsilon)
-        rows = rows_of(dataset, delta.mode)
+        rows = rows_of(labels, delta.mode)
         values = torch.from_numpy(delta.delta)
     order = torch.randperm(len(images), generator=stream(seed, "fraction"))
     chosen = order[: round(settings["fraction"] * len(images))].sort().values

@@ -17,14 +17,13 @@ from cptools.cli._work import (
     run_work,
     show_settings,
     to_arrays,
+    training_tensors,
 )
 from cptools.core.algorithms import ALGORITHMS  # noqa: TID253 - a registry, without torch
 from cptools.core.knobs import KNOBS  # noqa: TID253 - without torch
 from cptools.core.recipes import PRETRAIN  # noqa: TID253 - without torch
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cptools.artifacts.schema import Dataset, Encoder
 
 app = make_app("cp-pretrain")
@@ -112,9 +111,9 @@ def _train(
     if watched is not None:
         _check_same_task(watched, dataset)
         inputs["watch"] = Input(dataset_digest(watched), watched.history, "dataset")
-        watch["watch"], watch["watch_labels"] = _on(device, watched)
+        watch["watch"], watch["watch_labels"] = training_tensors(watched, device)
     command = entry("cp-pretrain", settings, inputs)
-    images, labels = _on(device, dataset)
+    images, labels = training_tensors(dataset, device)
     note_queue(settings, len(images), quiet=quiet)
     learner = build_learner(
         settings["alg"],
@@ -164,14 +163,6 @@ def _train(
         source=dataset.source,
         history=(*dataset.history, command),
     )
-
-
-def _on(device: Any, dataset: "Dataset") -> "tuple[Tensor, Tensor]":
-    """Training images and labels of a dataset, on a device."""
-    import torch
-
-    images, labels = map(torch.from_numpy, (dataset.train_images, dataset.train_labels))
-    return images.to(device), labels.to(device)
 
 
 def _check_same_task(watched: "Dataset", dataset: "Dataset") -> None:

@@ -239,7 +239,8 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
 
     from cptools.artifacts.history import dataset_digest
     from cptools.cli._data import open_dataset
-    from cptools.cli._delta import check_fits, rows_of
+    from cptools.cli._delta import check_fits
+    from cptools.core.poisons.base import rows_of
     from cptools.core.poisons.budget import poison_uint8
     from cptools.core.poisons.epsilon import levels, parse_epsilon
 
@@ -247,7 +248,7 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
     check_fits(delta, dataset, dataset_digest(dataset))
     chosen = _one_a_class(dataset.train_labels)
     images = torch.from_numpy(dataset.train_images[chosen])
-    rows = rows_of(dataset, delta.mode)[torch.from_numpy(chosen)]
+    rows = rows_of(torch.from_numpy(dataset.train_labels), delta.mode)[torch.from_numpy(chosen)]
     radius = parse_epsilon(delta.epsilon)
     return noise_grid(
         images.numpy(),

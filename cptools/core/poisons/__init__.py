@@ -61,7 +61,12 @@ def _contrastive(
     )
 
 
-def _supervised(alg: str, quick: Mapping[str, Values], paper: Mapping[str, Values]) -> Attack:
+def _supervised(
+    alg: str,
+    quick: Mapping[str, Values],
+    paper: Mapping[str, Values],
+    knobs: Mapping[str, Knob] | None = None,
+) -> Attack:
     """An attack whose learner is a classifier."""
     small = recipes.QUICK_TRAINING | recipes.QUICK_ALGORITHM["supervised"] | {"bn_groups": 1}
     large = recipes.PAPER_TRAINING | recipes.PAPER_ALGORITHM["supervised"] | {"bn_groups": 1}
@@ -69,6 +74,7 @@ def _supervised(alg: str, quick: Mapping[str, Values], paper: Mapping[str, Value
         f"cptools.core.poisons.{alg}:{alg}",
         {mode: small | quick[mode] for mode in paper},
         {mode: large | paper[mode] for mode in paper},
+        knobs or {},
     )
 
 
@@ -130,8 +136,7 @@ ATTACKS: dict[str, Attack] = {
                 "pgd_steps": 20, "step_size": 0.1, "stop_error": 0.01, "min_lr": 1.0,
             },
         },
-    )._replace(
-        knobs={"stop_error": Knob(float, "Training error below which it ends.", 0, 1)}
+        knobs={"stop_error": Knob(float, "Training error below which it ends.", 0, 1)},
     ),
     # Fowl et al. 2021 and their official code (one restart).
     "adversarial": _supervised(
@@ -199,7 +204,7 @@ _USED = {
     for values in recipe.values()
     for name in values
 }
-SETTINGS = {name: knob for name, knob in KNOBS.items() if name in _USED}
-for _attack in ATTACKS.values():
-    SETTINGS |= _attack.knobs
+SETTINGS = {name: knob for name, knob in KNOBS.items() if name in _USED} | {
+    name: knob for attack in ATTACKS.values() for name, knob in attack.knobs.items()
+}
 """Every setting that an attack has."""

@@ -9,6 +9,16 @@ import torch
 from torch import Tensor
 
 
+def rows_of(labels: Tensor, mode: str) -> Tensor:
+    """Row of the delta that each image wears, int64 [N]: its label, or its own number.
+
+    Args:
+        labels: int64 [N].
+        mode: `class` or `sample`.
+    """
+    return labels if mode == "class" else torch.arange(len(labels), device=labels.device)
+
+
 @dataclass(frozen=True)
 class Task:
     """The pictures to poison and the budget for it.
@@ -43,9 +53,7 @@ class Task:
     @property
     def rows(self) -> Tensor:
         """Row of the delta that each image wears, int64 [N]."""
-        if self.mode == "class":
-            return self.labels
-        return torch.arange(len(self.images), device=self.images.device)
+        return rows_of(self.labels, self.mode)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
