@@ -88,13 +88,14 @@ def test_crossings_would_be_seen(file: str, text: str) -> None:
 
 def test_registries_name_what_is_there() -> None:
     from cptools.core.algorithms import ALGORITHMS
-    from cptools.core.defenses import DEFENSES
+    from cptools.core.defenses import DEFENSES, ON_THE_FLY
     from cptools.core.encoders import ENCODERS
     from cptools.core.lazy import load
     from cptools.core.poisons import ATTACKS
 
     attacks = {name: attack.build for name, attack in ATTACKS.items()}
-    for registry in (ALGORITHMS, ENCODERS, DEFENSES, attacks):
+    defenses = {name: defense.function for name, defense in DEFENSES.items()}
+    for registry in (ALGORITHMS, ENCODERS, defenses, ON_THE_FLY, attacks):
         for spec in registry.values():
             module = spec.split(":")[0]
             assert module.startswith("cptools.core.")
@@ -103,7 +104,7 @@ def test_registries_name_what_is_there() -> None:
 
 LIGHT = [
     "cptools", "cptools.core", "cptools.core.recipes", "cptools.core.algorithms",
-    "cptools.core.encoders", "cptools.core.defenses", "cptools.core.poisons.epsilon",
+    "cptools.core.encoders", "cptools.core.defenses", "cptools.core.epsilon",
     "cptools.core.poisons", "cptools.core.knobs",
     "cptools.artifacts", "cptools.figures",
     *(f"cptools.cli.{path.stem}" for path in sorted((ROOT / "cli").glob("[!_]*.py"))),

@@ -72,7 +72,8 @@ def tool(
     """Decorator that makes a function the command of `app`, or one of its commands.
 
     A function with a `**settings` parameter takes there what the user typed of `options`, names to
-    annotations (None for what was left out); they stand after `--recipe`.
+    annotations: in the order typed, then None for each that was left out. They stand after
+    `--recipe`, or after `--output` where there is no recipe.
 
     Whatever the function raises ends as one line on stderr and an exit code; standard output is
     flushed before the command counts as done. The function itself is returned unchanged.
@@ -81,6 +82,9 @@ def tool(
     def register(function: Command) -> Command:
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> None:
+            if options is not None:
+                context = kwargs.pop("context")
+                kwargs = {name: kwargs[name] for name in context.params if name in kwargs}
             with _guard(str(app.info.name)):
                 function(*args, **kwargs)
 
@@ -96,15 +100,19 @@ def _expand(wrapped: Any, function: Any, options: Mapping[str, Any]) -> None:
     """Give `wrapped` the signature of a function with its `**settings` spelled out."""
     signature = inspect.signature(function)
     *parameters, settings = signature.parameters.values()
-    place = list(signature.parameters).index("recipe") + 1
+    names = list(signature.parameters)
+    place = names.index("recipe" if "recipe" in names else "output") + 1
     parameters[place:place] = [
         inspect.Parameter(
             name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=annotation
         )
         for name, annotation in options.items()
     ]
-    wrapped.__signature__ = signature.replace(parameters=parameters)
-    wrapped.__annotations__ = {**function.__annotations__, **options}
+    order = inspect.Parameter(  # its `params` are in the order typed
+        "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+    )
+    wrapped.__signature__ = signature.replace(parameters=[order, *parameters])
+    wrapped.__annotations__ = {"context": typer.Context, **function.__annotations__, **options}
     del wrapped.__annotations__[settings.name]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cptools import __version__
 from cptools.cli._app import UsageError, say
+from cptools.core.defenses import DEFENSES  # noqa: TID253 - a registry, without torch
 
 if TYPE_CHECKING:
     from cptools.artifacts.export import About
@@ -97,8 +98,8 @@ def chain_name(history: "Sequence[Entry]") -> str:
                 words += [step.parameters.get("alg"), step.parameters.get("mode")]
             case "cp-perturb":
                 words += ["noise" if step.parameters.get("noise") else "poisoned"]
-            case "cp-defend" if step.parameters.get("mc"):
-                words += ["mc"]
+            case "cp-defend":
+                words += [name for name in DEFENSES if name in step.parameters]
             case "cp-pretrain":
                 words += [step.parameters.get("alg")]
     return "-".join(str(word) for word in words if word)

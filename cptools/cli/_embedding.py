@@ -1,5 +1,6 @@
 """What an encoder's training compared: its embedding, and random views of images."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,20 @@ def build_embedding(
         raise UsageError(
             f"unknown algorithm {encoder.algorithm!r}; this version has {', '.join(ALGORITHMS)}"
         )
+    kind = load(ALGORITHMS[encoder.algorithm])
+    options: dict[str, Any] = {}
+    if kind.needs_pixels:
+        options |= {"mean": encoder.mean, "std": encoder.std}
+    if kind.needs_classes:
+        classifiers = [name for name in head if re.fullmatch(r"classifiers\.\d+\.bias", name)]
+        options["num_classes"] = tuple(len(head[name]) for name in sorted(classifiers))
     try:
-        algorithm = load(ALGORITHMS[encoder.algorithm])(
+        algorithm = kind(
             build_encoder(encoder.architecture, encoder.width),
             hidden=len(head[matrices[0]]),
             dim=len(head[matrices[-1]]),
             generator=torch.Generator(),
+            **options,
         )
         algorithm.head.load_state_dict(head)
     except (RuntimeError, TypeError):

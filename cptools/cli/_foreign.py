@@ -22,7 +22,7 @@ _NAMED = 6  # tensors that a message lists
 
 def parse_radius(text: str) -> Fraction:
     """Epsilon above 0."""
-    from cptools.core.poisons.epsilon import parse_epsilon
+    from cptools.core.epsilon import parse_epsilon
 
     epsilon = parse_epsilon(text)
     if not epsilon:

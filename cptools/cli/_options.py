@@ -1,31 +1,45 @@
 """Every option that more than one tool has: one name, one meaning, one help text."""
 
 from collections.abc import Collection, Mapping
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
-from cptools.core.knobs import Knob  # noqa: TID253 - without torch
+from cptools.core.knobs import Knob, read_value  # noqa: TID253 - without torch
 
 
 def options_of(knobs: Mapping[str, Knob]) -> dict[str, Any]:
     """Options of settings, for `tool`: names to annotations; left out, an option is None."""
-    return {name: _annotation(name, knob) for name, knob in knobs.items()}
+    return {name: option_of(name, knob) for name, knob in knobs.items()}
 
 
-def _annotation(name: str, knob: Knob) -> Any:
+def option_of(name: str, knob: Knob, *, metavar: str | None = None) -> Any:
+    """The option of one setting: an annotation."""
     flag, annotated = "--" + name.replace("_", "-"), cast("Any", Annotated)
     if isinstance(knob.kind, tuple):
         return annotated[str | None, one_of(flag, knob.kind, knob.text)]
+    if knob.kind is Fraction:
+        parser = partial(_fraction, knob)
+        option = typer.Option(flag, metavar=metavar or "X", parser=parser, help=knob.text)
+        return annotated[str | None, option]
     option = typer.Option(
         flag,
-        metavar={int: "N", float: "X"}[knob.kind],
+        metavar=metavar or {int: "N", float: "X"}[knob.kind],
         min=knob.low,
         max=knob.high,
         help=knob.text,
     )
     return annotated[knob.kind | None, option]
+
+
+def _fraction(knob: Knob, text: str) -> str:
+    try:
+        return str(read_value(knob, text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def one_of(flag: str, values: Collection[str], text: str) -> Any:

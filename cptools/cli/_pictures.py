@@ -1,18 +1,20 @@
-"""Pictures that are measured before they are drawn: distances of views, separability of noise."""
+"""Pictures of several things: distances, separability, images row by row, accuracies as bars."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cptools.cli._app import UsageError
 from cptools.cli._data import chain_name, path_name
 from cptools.cli._embedding import measure_distances, view_settings
 from cptools.cli._noise import clean_images
+from cptools.cli._reports import Condition
 
 if TYPE_CHECKING:
     from torch import device
 
-    from cptools.artifacts.schema import Dataset, Encoder
+    from cptools.artifacts.schema import Dataset, Encoder, Entry
 
-CLASSES = 10
+CLASSES = 10  # that are shown, a column or color each
 POINTS = 2000  # in a panel; more hide each other
 SEED = 0  # that of cp-probe, unless it is told another
 
@@ -62,14 +64,131 @@ def draw_separability(
     )
 
 
+def draw_sheet(datasets: "list[Dataset]", *, title: str | None, caption: str) -> Any:
+    """The same images out of each dataset, a row a dataset."""
+    from cptools.figures.image_grid import Row, image_grid
+
+    shown = one_a_class(datasets[0].train_labels)
+    if len({dataset.train_images.shape[1:] for dataset in datasets}) > 1 or not all(
+        len(dataset.train_labels) > max(shown)
+        and dataset.classes == datasets[0].classes
+        and (dataset.train_labels[shown] == datasets[0].train_labels[shown]).all()
+        for dataset in datasets
+    ):
+        raise UsageError(
+            "the datasets differ in the size of images, or in labels; give what was made of one"
+            " dataset, and its rows as they were"
+        )
+    labels = [datasets[0].classes[label] for label in datasets[0].train_labels[shown]]
+    return image_grid(
+        [
+            Row(name, dataset.train_images[shown])
+            for name, dataset in zip(_row_names(datasets), datasets, strict=True)
+        ],
+        labels,
+        title=f"Images of {datasets[0].name}" if title is None else title,
+        caption=caption,
+    )
+
+
+def one_a_class(labels: Any) -> Any:
+    """The first image of each of the first ten classes."""
+    import numpy as np
+
+    return np.unique(labels, return_index=True)[1][:CLASSES]
+
+
+def draw_accuracies(conditions: Sequence[Condition], *, grid: bool, title: str | None) -> Any:
+    """Mean accuracies with intervals as bars; of conditions ROW.COLUMN, those of a row together."""
+    from cptools.figures.bars import Bar, accuracy_bars
+
+    bars = []
+    for condition in conditions:
+        name, series = condition.cell() if grid else (condition.name, "")
+        bars.append(Bar(name, condition.values, *condition.interval(), series))
+    return accuracy_bars(
+        bars,
+        title="Accuracy" if title is None else title,
+        caption=_measured(conditions),
+    )
+
+
+def _measured(conditions: Sequence[Condition]) -> str:
+    """What was measured, and what lines and dots are."""
+    probes = [probe for condition in conditions for probe in condition.probes]
+    seeds = sorted({len(condition.probes) for condition in conditions})
+    span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    over = (["seeds (dots)"] if seeds[-1] > 1 else []) + (["test images"] if seeds[0] == 1 else [])
+    facts = [
+        " and ".join(dict.fromkeys(probe.dataset for probe in probes if probe.dataset)),
+        " and ".join(dict.fromkeys(probe.method for probe in probes if probe.method)),
+        f"{span} {'seed' if seeds[-1] == 1 else 'seeds'}",
+    ]
+    return f"{', '.join(fact for fact in facts if fact)}; 95% intervals over {' or '.join(over)}"
+
+
 def _names(datasets: "list[Dataset]") -> list[str]:
     """What was done to each dataset, or its name; numbered where two are alike."""
-    names: list[str] = []
-    for dataset in datasets:
-        name = chain_name(dataset.history) or dataset.name
-        number = 1 + sum(other.partition(" (")[0] == name for other in names)
-        names.append(name if number == 1 else f"{name} ({number})")
-    return names
+    return _numbered([chain_name(dataset.history) or dataset.name for dataset in datasets])
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names, with a number at the second and later ones of those that are alike."""
+    return [
+        name if name not in names[:i] else f"{name} ({1 + names[:i].count(name)})"
+        for i, name in enumerate(names)
+    ]
+
+
+def _row_names(datasets: "list[Dataset]") -> list[str]:
+    """The defenses of each dataset, such as `mc + jpeg 10`, or what it is without any.
+
+    What was defended is told unless it is the same in all rows, and so are further settings of a
+    defense where rows differ in them alone. No-break spaces keep words of one thing together.
+    """
+    rows = [_treatment(dataset) for dataset in datasets]
+    has_one_base = len({row[0][0] for row in rows}) == 1
+    names = []
+    for row in rows:
+        alike = [other for other in rows if [w for w, _ in other] == [w for w, _ in row]]
+        terms = []
+        for k, (word, settings) in enumerate(row):
+            differing = [
+                _told(name.partition("_")[2], value)
+                for name, value in settings.items()
+                if any(other[k][1].get(name) != value for other in alike)
+            ]
+            terms.append(" ".join(text.replace(" ", "\u00a0") for text in [word, *differing]))
+        names.append(" +\u00a0".join(terms[1:] if has_one_base and len(row) > 1 else terms))
+    return _numbered(names)
+
+
+def _treatment(dataset: "Dataset") -> list[tuple[str, dict[str, Any]]]:
+    """What was defended, then each defense, as a word or two and further settings."""
+    changes = [step for step in dataset.history if step.tool != "cp-dataset"]
+    defenses: list[Entry] = []
+    while changes and changes[-1].tool == "cp-defend":
+        defenses.insert(0, changes.pop())
+    unchanged = "clean" if dataset.source and not changes else dataset.name
+    return [(chain_name(changes) or unchanged, {}), *map(_defense, defenses)]
+
+
+def _defense(step: "Entry") -> tuple[str, dict[str, Any]]:
+    """Name and value of a defense; `mc_drop` is a further setting of `mc`."""
+    values = {
+        name: value for name, value in step.parameters.items() if name not in ("seed", "device")
+    }
+    further = {
+        name: value
+        for name, value in values.items()
+        if any(name.startswith(f"{other}_") for other in values)
+    }
+    words = [_told(name, value) for name, value in values.items() if name not in further]
+    return " ".join(words), further
+
+
+def _told(name: str, value: object) -> str:
+    return name if value is True else f"{name} {value}"
 
 
 def _trained(encoder: "Encoder") -> str:

@@ -3,14 +3,14 @@
 import json
 import sys
 from pathlib import Path
-from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
+from cptools.cli._reports import Condition, read_conditions
 from cptools.cli._streams import deliver, plan_output, resolve_input
 
 TOOLS = {
@@ -19,8 +19,8 @@ TOOLS = {
     "cp-generate": "poison a dataset, against contrastive or supervised learning",
     "cp-pretrain": "train an encoder on a dataset",
     "cp-probe": "measure an encoder (linear probe, neighbors, views) or a poison",
-    "cp-defend": "clean a dataset of poison: matrix completion",
-    "cp-visualize": "draw a poison, training curves, distances of views",
+    "cp-defend": "clean a dataset of poison: matrix completion and other defenses",
+    "cp-visualize": "draw a poison, defenses, training curves, distances of views, accuracies",
 }
 
 app = make_app("cptools")
@@ -106,26 +106,19 @@ def report(
     one file tells apart are rows of their own. The interval is Student's, 95%, over the seeds; of
     a single probe it is that probe's own, over the test images.
     """
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for file in files:
-        probes = _probes(file)
-        several = len({probe.get("dataset_sha256") for probe in probes}) > 1
-        for probe in probes:
-            name = _condition(file)
-            if "classifier" in probe:
-                name += f" {probe['classifier']}"
-            if several:
-                name += f" on {probe['dataset']} {probe['dataset_sha256'][:6]}"
-            rows.setdefault(name, []).append(probe)
+    conditions = read_conditions(files)
     if grid:
-        typer.echo("\n".join(_grid(rows)))
+        typer.echo("\n".join(_grid(conditions)))
         return
     typer.echo("| condition | accuracy (%) | 95% interval | seeds | each |")
     typer.echo("| --- | --- | --- | --- | --- |")
-    for name, probes in rows.items():
-        mean, low, high = _interval(probes)
-        each = " ".join(f"{probe['accuracy_percent']:.1f}" for probe in probes)
-        typer.echo(f"| {name} | {mean:.1f} | {low:.1f} to {high:.1f} | {len(probes)} | {each} |")
+    for condition in conditions:
+        mean, low, high = condition.interval()
+        each = " ".join(f"{value:.1f}" for value in condition.values)
+        typer.echo(
+            f"| {condition.name} | {mean:.1f} | {low:.1f} to {high:.1f} | {len(condition.values)}"
+            f" | {each} |"
+        )
 
 
 @tool(app, "import")
@@ -234,44 +227,12 @@ def export(
     export_delta(read_delta(path), output, unit)
 
 
-def _condition(file: str) -> str:
-    """The file's name without folder, suffix and seed."""
-    return Path(file).stem.rstrip("0123456789").rstrip("-")
-
-
-def _probes(file: str) -> list[dict[str, Any]]:
-    """The reports in a file of JSON lines."""
-    try:
-        probes = [json.loads(line) for line in Path(file).read_text("utf-8").splitlines()]
-        if probes and all(0 <= p["low_percent"] <= p["accuracy_percent"] for p in probes):
-            return probes
-    except (ValueError, KeyError, TypeError):
-        pass
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}; give reports of cp-probe") from None
-    raise UsageError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
-
-
-def _interval(probes: list[dict[str, Any]]) -> tuple[float, float, float]:
-    """Mean accuracy and the ends of its interval, in percent."""
-    from cptools.core.evaluation.statistics import mean_interval
-
-    values = [probe["accuracy_percent"] for probe in probes]
-    low, high = probes[0]["low_percent"], probes[0]["high_percent"]
-    if len(values) > 1:
-        low, high = mean_interval(values)
-    return fmean(values), max(low, 0), min(high, 100)
-
-
-def _grid(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
+def _grid(conditions: list[Condition]) -> list[str]:
     """Mean accuracies and intervals of conditions ROW.COLUMN, as lines of a Markdown table."""
     cells = {}
-    for name, probes in rows.items():
-        row, dot, column = name.rpartition(".")
-        if not dot:
-            raise UsageError(f"--grid needs conditions named ROW.COLUMN, not {name}")
-        mean, low, high = _interval(probes)
-        cells[row, column] = f"{mean:.1f} ({low:.1f} to {high:.1f})"
+    for condition in conditions:
+        mean, low, high = condition.interval()
+        cells[condition.cell()] = f"{mean:.1f} ({low:.1f} to {high:.1f})"
     columns = list(dict.fromkeys(column for _, column in cells))
     lines = [f"| | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
     for row in dict.fromkeys(row for row, _ in cells):

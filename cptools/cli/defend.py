@@ -1,7 +1,8 @@
 """`cp-defend`: clean a dataset of poison, as far as a defense can."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -11,98 +12,131 @@ from cptools.cli._data import FileReader, entry, main_input
 from cptools.cli._progress import track
 from cptools.cli._streams import deliver, plan_output, resolve_input
 from cptools.cli._work import end_dry_run, show_settings
+from cptools.core.defenses import DEFENSES, Defense  # noqa: TID253 - a registry, without torch
+from cptools.core.knobs import Knob  # noqa: TID253 - without torch
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from cptools.artifacts.schema import Dataset
+    from cptools.core.defenses.steps import Step
 
 app = make_app("cp-defend")
 
 
-@tool(app)
+def _options() -> dict[str, Any]:
+    """`--NAME` or `--NAME VALUE` of every defense, each followed by its `--NAME-SETTING`s."""
+    options: dict[str, Any] = {}
+    for name, defense in DEFENSES.items():
+        options[name] = _flag(name, defense)
+        for setting, knob in defense.knobs.items():
+            if setting != defense.main:
+                options[f"{name}_{setting}"] = opt.option_of(
+                    f"{name}_{setting}", _with_default(knob, defense.defaults.get(setting))
+                )
+    return options
+
+
+def _flag(name: str, defense: Defense) -> Any:
+    if defense.main is None:
+        annotated = cast("Any", Annotated)
+        return annotated[bool | None, typer.Option(f"--{name}", help=defense.text)]
+    knob = defense.knobs[defense.main]
+    return opt.option_of(name, knob._replace(text=defense.text), metavar=defense.main.upper())
+
+
+def _with_default(knob: Knob, default: Any) -> Knob:
+    return knob if default is None else knob._replace(text=f"{knob.text[:-1]} [{default}].")
+
+
+@tool(app, options=_options())
 def defend(
     input: opt.DatasetInput = None,
     output: opt.Output = None,
-    mc: Annotated[
-        bool, typer.Option("--mc", help="Matrix completion: drop pixels, restore them by low rank.")
-    ] = False,
-    mc_drop: Annotated[
-        float,
-        typer.Option("--mc-drop", min=0.0, max=0.99, help="Probability that a pixel is dropped."),
-    ] = 0.25,
-    mc_keep: Annotated[
-        float,
-        typer.Option(
-            "--mc-keep",
-            min=0.0,
-            max=1.0,
-            help="Share of singular values kept (unconfirmed: the paper's value is lost).",
-        ),
-    ] = 0.5,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     dry_run: opt.DryRun = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
     version: Version = False,
+    **typed: Any,
 ) -> None:
     """Defend a dataset against poison before anybody trains on it.
 
     Reads a dataset and writes it with its training images treated; the test images stay as they
-    are. --mc is the matrix completion of Contrastive Poisoning, section 6: the best of its table 8.
+    are. Several defenses are applied in the order in which they are given. --mc is the matrix
+    completion of Contrastive Poisoning, section 6: the best of its table 8.
     """
-    if not mc:
-        raise UsageError("no defense is chosen; give --mc")
-    settings: dict[str, Any] = {"mc": mc, "mc_drop": mc_drop, "mc_keep": mc_keep, "seed": seed}
+    steps = read_steps(typed)
+    settings = {"defend": ",".join(map(str, steps)), "seed": seed}
     if dry_run:
         end_dry_run(settings)
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
     reader = FileReader(path)
-    target = plan_output(output, default_name=f"{reader.file_name}-mc.dataset.safetensors")
-    show_settings(settings, verbose=verbose)
-    dataset = reader.read()
+    names = "-".join([reader.file_name, *(step.name for step in steps)])
+    target = plan_output(output, default_name=f"{names}.dataset.safetensors")
 
+    from cptools.core.device import choose_device
+
+    place = choose_device(device)
+    show_settings({**settings, "device": place.type}, verbose=verbose)
+    dataset = reader.read()
+    for step in steps:
+        dataset = _defend(dataset, step, seed, place, quiet=quiet)
+    deliver(dataset, target, o=output, quiet=quiet)
+
+
+def read_steps(typed: Mapping[str, Any]) -> "Sequence[Step]":
+    """The steps that options say, in their order.
+
+    Args:
+        typed: options, such as {"mc": True, "mc_rank": 8, "jpeg": 10}; None is not given.
+
+    Raises:
+        UsageError: none is given, or a setting of one that is not.
+        ValueError: the settings of a step contradict each other.
+    """
+    from cptools.core.defenses.steps import make_step
+
+    given = {name: v for name, v in typed.items() if v is not None and v is not False}
+    steps = []
+    for name in [name for name in given if name in DEFENSES]:
+        main = DEFENSES[name].main
+        own = {} if main is None else {main: given[name]}
+        own |= {k: given[f"{name}_{k}"] for k in DEFENSES[name].knobs if f"{name}_{k}" in given}
+        steps.append(make_step(name, own))
+    for name in given:
+        defense = name.partition("_")[0]
+        if defense not in given:
+            raise UsageError(f"--{name.replace('_', '-')} needs --{defense}; give that as well")
+    if not steps:
+        raise UsageError(f"no defense is chosen; give --{', --'.join(DEFENSES)}")
+    return steps
+
+
+def _defend(dataset: "Dataset", step: "Step", seed: int, place: Any, *, quiet: bool) -> "Dataset":
+    """One step on the training images, and its line in the history."""
     from dataclasses import replace
 
     import torch
 
     from cptools.artifacts.history import dataset_digest
-    from cptools.core.device import choose_device
-
-    place = choose_device(device)
-    settings["device"] = place.type
-    images = torch.from_numpy(dataset.train_images).to(place)
-    defended = _complete(images, drop=mc_drop, keep=mc_keep, seed=seed, quiet=quiet)
-    command = entry("cp-defend", settings, main_input(dataset_digest(dataset)))
-    deliver(
-        replace(
-            dataset,
-            train_images=defended.cpu().numpy(),
-            history=(*dataset.history, command),
-        ),
-        target,
-        o=output,
-        quiet=quiet,
-    )
-
-
-def _complete(images: "Tensor", *, drop: float, keep: float, seed: int, quiet: bool) -> "Tensor":
-    import torch
-
-    from cptools.core.defenses.matrix_completion import complete_batches
+    from cptools.core.defenses.steps import BATCH, defend_batches
     from cptools.core.random import stream
 
-    size = 512
-    batches = complete_batches(
-        images, drop=drop, keep=keep, generator=stream(seed, "mc"), batch_size=size
-    )
-    done = track(
-        batches,
-        total=-(-len(images) // size),
+    images = torch.from_numpy(dataset.train_images).to(place)
+    defended = track(
+        defend_batches(images, step, stream(seed, "defend", step.name)),
+        total=-(-len(images) // BATCH),
         describe=lambda _: "",
-        label="matrix completion",
+        label=step.name,
         quiet=quiet,
     )
-    return torch.cat(list(done))
+    parameters = {**step.settings(), "seed": seed, "device": place.type}
+    command = entry("cp-defend", parameters, main_input(dataset_digest(dataset)))
+    return replace(
+        dataset,
+        train_images=torch.cat(list(defended)).cpu().numpy(),
+        history=(*dataset.history, command),
+    )
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def generate(
     Reads a dataset, learns a perturbation of its training images and writes the poisoned dataset.
     The test images stay as they are. Without input, the built-in shapes are poisoned.
     """
-    from cptools.core.poisons.epsilon import parse_epsilon
+    from cptools.core.epsilon import parse_epsilon
     from cptools.core.recipes import resolve
 
     mode = mode or ATTACKS[alg].modes[0]
@@ -152,10 +152,10 @@ def _poison(
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Delta, Input
     from cptools.cli._delta import check_fits
+    from cptools.core.epsilon import parse_epsilon
     from cptools.core.lazy import load
     from cptools.core.poisons.base import Poisoning, Task
     from cptools.core.poisons.budget import check_bound, poison_uint8
-    from cptools.core.poisons.epsilon import parse_epsilon
 
     clean_digest = dataset_digest(dataset)
     inputs = main_input(clean_digest)

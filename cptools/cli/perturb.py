@@ -60,7 +60,7 @@ def perturb(
         raise UsageError("choose one of --noise and --delta FILE")
     if delta is not None and epsilon is not None:
         raise UsageError("--epsilon does not apply to --delta, which brings its own; leave it out")
-    from cptools.core.poisons.epsilon import parse_epsilon
+    from cptools.core.epsilon import parse_epsilon
 
     if noise:
         epsilon = epsilon or "8/255"
@@ -89,9 +89,9 @@ def _perturb(dataset: "Dataset", delta: "Delta | None", settings: dict[str, Any]
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
     from cptools.cli._delta import check_fits
+    from cptools.core.epsilon import parse_epsilon
     from cptools.core.poisons.base import rows_of
     from cptools.core.poisons.budget import check_bound, poison_uint8
-    from cptools.core.poisons.epsilon import parse_epsilon
     from cptools.core.poisons.noise import random_noise
     from cptools.core.random import stream
 

@@ -1,6 +1,8 @@
 """`cp-visualize`: draw artifacts."""
 
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +12,15 @@ from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._data import chain_name, path_name
 from cptools.cli._noise import clean_images
+from cptools.cli._pictures import (
+    CLASSES,
+    draw_accuracies,
+    draw_distances,
+    draw_separability,
+    draw_sheet,
+    one_a_class,
+)
+from cptools.cli._reports import is_report, read_conditions
 from cptools.cli._streams import check_one_stdin, plan_output, resolve_input
 
 if TYPE_CHECKING:
@@ -17,11 +28,9 @@ if TYPE_CHECKING:
 
 app = make_app("cp-visualize")
 
-COLUMNS = 10
-_TOLD = {  # what a caption says of each command
+_TOLD = {  # what a caption says of commands; of cp-defend it says all
     "cp-generate": ("alg", "mode", "branch", "epsilon", "rounds", "seed"),
     "cp-perturb": ("noise", "epsilon", "fraction", "seed"),
-    "cp-defend": ("mc", "mc_drop", "mc_keep", "seed"),
 }
 
 
@@ -31,8 +40,8 @@ def visualize(
         list[str] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="A dataset, a delta, encoders, or an encoder and datasets: files, or '-' for "
-            "stdin, the default.",
+            help="Datasets, a delta, encoders, an encoder and datasets, or reports of cp-probe: "
+            "files, or '-' for stdin, the default.",
             show_default=False,
         ),
     ] = None,
@@ -63,6 +72,12 @@ def visualize(
             "each clusters by class.",
         ),
     ] = None,
+    grid: Annotated[
+        bool,
+        typer.Option(
+            "--grid", help="Of reports: bars of a row together, by conditions named ROW.COLUMN."
+        ),
+    ] = False,
     format: Annotated[
         str | None,
         opt.one_of("--format", ("png", "svg"), "Left out: by the name of FILE, else png."),
@@ -78,22 +93,30 @@ def visualize(
     """Draw what is given.
 
     A poisoned dataset or a delta: clean images, the noise amplified, and the poisoned images, one
-    column a class (figures 3 and 6 of the paper). Encoders: their curves of loss, alignment and
-    uniformity over one another. An encoder and datasets: how far apart it puts two views of their
-    images (figures 4d and 8).
+    column a class (figures 3 and 6 of the paper). Several datasets: the same images of each, a row
+    a dataset (figure 9). Encoders: their curves of loss, alignment and uniformity over one another.
+    An encoder and datasets: how far apart it puts two views of their images (figures 4d and 8).
+    Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1).
     """
     names: list[str | None] = [*inputs] if inputs else [None]
     paths = [resolve_input(name, starts_chain=False, sources=(), quiet=quiet) for name in names]
     check_one_stdin(input=paths, dataset=dataset)
     kind = _format(format, output)
 
-    from cptools.artifacts.stream import open_artifact
+    if any(is_report(path) for path in paths):
+        target = plan_output(output, default_name=f"accuracy.{kind}")
+        figure = _accuracies(paths, dataset, subject, title, grid=grid)
+    else:
+        if grid:
+            raise UsageError("--grid is for reports of cp-probe; leave it out")
 
-    artifacts = [
-        open_artifact(path, expect=("dataset", "delta", "encoder")).read() for path in paths
-    ]
-    target = plan_output(output, default_name=f"{_stem(paths[0], artifacts[0])}.{kind}")
-    figure = _draw(artifacts, paths, dataset, subject, title, device)
+        from cptools.artifacts.stream import open_artifact
+
+        artifacts = [
+            open_artifact(path, expect=("dataset", "delta", "encoder")).read() for path in paths
+        ]
+        target = plan_output(output, default_name=f"{_stem(paths[0], artifacts[0])}.{kind}")
+        figure = _draw(artifacts, paths, dataset, subject, title, device)
 
     from cptools.artifacts.atomic import atomic_write
     from cptools.figures.style import save_figure
@@ -120,6 +143,18 @@ def _stem(path: str, artifact: "Artifact") -> str:
     return path_name(path)
 
 
+def _accuracies(
+    paths: list[str], given: str | None, subject: str | None, title: str | None, *, grid: bool
+) -> Any:
+    for path in paths:
+        if not is_report(path):
+            raise UsageError(f"{path} is no report, as others are; draw one or the other")
+    if given is not None or subject is not None:
+        option = "dataset" if subject is None else "subject"
+        raise UsageError(f"--{option} does not apply to reports; leave it out")
+    return draw_accuracies(read_conditions(paths), grid=grid, title=title)
+
+
 def _draw(
     artifacts: "list[Artifact]",
     paths: list[str],
@@ -137,7 +172,6 @@ def _draw(
     if len(encoders) == len(artifacts):
         return _curves(encoders, paths, title)
     if subject == "separability" or (len(encoders) == 1 and len(datasets) == len(artifacts) - 1):
-        from cptools.cli._pictures import draw_distances, draw_separability
         from cptools.core.device import choose_device
 
         place = choose_device(device)
@@ -147,10 +181,14 @@ def _draw(
             raise UsageError("--dataset does not apply to an encoder; give datasets as inputs")
         return draw_distances(encoders[0], datasets, place, title=title)
     if len(artifacts) > 1:
-        raise UsageError(
-            "these cannot be drawn together; give encoders, an encoder and datasets, or one dataset"
-            " or delta"
-        )
+        if subject is not None or len(datasets) < len(artifacts):
+            raise UsageError(
+                "these cannot be drawn together; give encoders, an encoder and datasets, datasets,"
+                " or one delta"
+            )
+        if given is not None:
+            raise UsageError("--dataset does not apply to several; give it as one of them")
+        return draw_sheet(datasets, title=title, caption=_caption(_shared(datasets)))
     (artifact,) = artifacts
     if isinstance(artifact, Dataset):
         return _poisoned(artifact, given, title)
@@ -204,7 +242,7 @@ def _poisoned(poisoned: "Dataset", given: str | None, title: str | None) -> Any:
 
     from cptools.figures.noise_grid import noise_grid
 
-    shown = _one_a_class(poisoned.train_labels)
+    shown = one_a_class(poisoned.train_labels)
     before = clean_images(poisoned, given, need="the picture")[shown]
     after = poisoned.train_images[shown]
     levels = int(np.abs(before.astype(np.int16) - after).max())
@@ -228,7 +266,7 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
 
     heading = title if title is not None else f"{delta.mode.capitalize()}-wise {delta.algorithm}"
     if given is None:
-        shown = delta.delta[:COLUMNS]
+        shown = delta.delta[:CLASSES]
         return delta_grid(
             shown,
             [f"{delta.mode} {number}" for number in range(len(shown))],
@@ -240,13 +278,13 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
     from cptools.artifacts.history import dataset_digest
     from cptools.cli._data import open_dataset
     from cptools.cli._delta import check_fits
+    from cptools.core.epsilon import levels, parse_epsilon
     from cptools.core.poisons.base import rows_of
     from cptools.core.poisons.budget import poison_uint8
-    from cptools.core.poisons.epsilon import levels, parse_epsilon
 
     dataset = open_dataset(given).read()
     check_fits(delta, dataset, dataset_digest(dataset))
-    chosen = _one_a_class(dataset.train_labels)
+    chosen = one_a_class(dataset.train_labels)
     images = torch.from_numpy(dataset.train_images[chosen])
     rows = rows_of(torch.from_numpy(dataset.train_labels), delta.mode)[torch.from_numpy(chosen)]
     radius = parse_epsilon(delta.epsilon)
@@ -260,18 +298,19 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
     )
 
 
-def _one_a_class(labels: Any) -> Any:
-    """The first image of each of the first ten classes."""
-    import numpy as np
+def _shared(datasets: "list[Dataset]") -> "Iterator[Entry]":
+    """The commands that all have in common, from the first on."""
+    steps = zip(*(dataset.history for dataset in datasets), strict=False)
+    return (step for step, *_ in takewhile(lambda s: s.count(s[0]) == len(s), steps))
 
-    return np.unique(labels, return_index=True)[1][:COLUMNS]
 
-
-def _caption(history: "tuple[Entry, ...]") -> str:
+def _caption(history: "Iterable[Entry]") -> str:
     """The commands that changed the pictures, in a line."""
     words = []
     for step in history:
         told = _TOLD.get(step.tool, ())
+        if step.tool == "cp-defend":
+            told = tuple(name for name in step.parameters if name != "device")
         if not told:
             continue
         values = " ".join(

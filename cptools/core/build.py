@@ -1,6 +1,7 @@
 """From the names and numbers of a recipe to views, algorithms and learners."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ import torch
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.algorithms.base import Algorithm, Backbone
 from cptools.core.encoders import ENCODERS
+from cptools.core.epsilon import parse_epsilon
+from cptools.core.knobs import KNOBS
 from cptools.core.lazy import load
 from cptools.core.random import stream
 from cptools.core.training import Learner
@@ -21,6 +24,10 @@ ALGORITHM_OPTIONS = {
     "ema": "momentum",
     "queue_size": "queue_size",
     "bn_groups": "bn_groups",
+    "adv_epsilon": "epsilon",
+    "adv_steps": "steps",
+    "adv_step_size": "step_size",
+    "ce_weight": "ce_weight",
 }
 JITTER = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue (CP appendix A)
 
@@ -57,21 +64,38 @@ def build_encoder(name: str, width: int) -> Backbone:
 
 
 def build_algorithm(
-    alg: str, values: Mapping[str, Any], *, num_classes: int, seed: int, role: str = "victim"
+    alg: str,
+    values: Mapping[str, Any],
+    *,
+    num_classes: int | tuple[int, ...],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    seed: int,
+    role: str = "victim",
 ) -> Algorithm:
-    """An algorithm with fresh weights, by a recipe's values; for `num_classes` where it has any.
+    """An algorithm with fresh weights, by a recipe's values.
 
-    The role, "attacker" or "victim", keeps the two from starting at the same weights where their
-    seeds are equal: the attacker cannot know the victim's initialization (CP section 3).
+    Args:
+        alg: a key of ALGORITHMS.
+        values: a recipe's.
+        num_classes: of the labels, or of each labeling where there are several; algorithms that
+            look at no labels do not take it.
+        mean: per-channel mean of the normalization, in [0, 1]; of adversarial training alone.
+        std: per-channel standard deviation of the normalization; of adversarial training alone.
+        seed: of the initial weights.
+        role: "attacker" or "victim"; keeps the two from starting at the same weights where their
+            seeds are equal: the attacker cannot know the victim's initialization (CP section 3).
     """
     options = {
-        argument: values[option]
+        argument: _number(option, values[option])
         for option, argument in ALGORITHM_OPTIONS.items()
         if option in values
     }
     kind = load(ALGORITHMS[alg])
     if kind.needs_classes:
         options["num_classes"] = num_classes
+    if kind.needs_pixels:
+        options |= {"mean": mean, "std": std}
     algorithm: Algorithm = kind(
         build_encoder(values["encoder"], values["width"]),
         generator=stream(seed, role, "weights"),
@@ -80,18 +104,27 @@ def build_algorithm(
     return algorithm
 
 
+def _number(option: str, value: Any) -> Any:
+    """The number that a setting is: fractions are kept as text."""
+    return float(parse_epsilon(value)) if KNOBS[option].kind is Fraction else value
+
+
 def build_learner(
     alg: str,
     values: Mapping[str, Any],
     *,
-    num_classes: int,
+    num_classes: int | tuple[int, ...],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
     device: torch.device,
     bf16: bool,
     seed: int,
     role: str = "victim",
 ) -> Learner:
     """An algorithm on its device with its optimizer, by a recipe's values."""
-    algorithm = build_algorithm(alg, values, num_classes=num_classes, seed=seed, role=role)
+    algorithm = build_algorithm(
+        alg, values, num_classes=num_classes, mean=mean, std=std, seed=seed, role=role
+    )
     algorithm = algorithm.to(device).to(memory_format=torch.channels_last)
     return Learner(
         algorithm,

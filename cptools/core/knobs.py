@@ -4,25 +4,63 @@ The command-line options of `cp-generate` and `cp-pretrain` are made of this tab
 settings of its own in its entry of ATTACKS.
 """
 
+import math
+from fractions import Fraction
 from typing import NamedTuple
 
 from cptools.core.encoders import ENCODERS
+from cptools.core.epsilon import parse_epsilon
 
 
 class Knob(NamedTuple):
     """A setting.
 
     Attributes:
-        kind: int or float, or the words to choose from.
+        kind: int or float, or the words to choose from; Fraction is a number on the pixel scale
+            that may be written as one, such as 8/255.
         text: what it means, a sentence for `--help`.
         low: least value, or None.
         high: greatest value, or None.
     """
 
-    kind: type[int] | type[float] | tuple[str, ...]
+    kind: type[int] | type[float] | type[Fraction] | tuple[str, ...]
     text: str
     low: float | None = None
     high: float | None = None
+
+
+def read_value(knob: Knob, text: str) -> int | float | str:
+    """Read a setting from text; words and fractions stay text.
+
+    Raises:
+        ValueError: it is not of the setting's kind, or out of its range; one line.
+    """
+    if isinstance(knob.kind, tuple):
+        if text not in knob.kind:
+            raise ValueError(f"{text!r} is not one of {', '.join(knob.kind)}")
+        return text
+    if knob.kind is Fraction:
+        return _fraction(text)
+    low = -math.inf if knob.low is None else knob.low
+    high = math.inf if knob.high is None else knob.high
+    try:
+        value: int | float = int(text) if knob.kind is int else float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high or math.isinf(value):
+        kind = "a whole number" if knob.kind is int else "a number"
+        least = "" if knob.low is None else f" from {knob.low}"
+        most = "" if knob.high is None else f" to {knob.high}"
+        raise ValueError(f"{text!r} is not {kind}{least}{most}")
+    return value
+
+
+def _fraction(text: str) -> str:
+    try:
+        value = parse_epsilon(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number from 0 to 1, such as 8/255") from None
+    return "".join(text.split()) if "/" in text else str(float(value))
 
 
 KNOBS = {
@@ -47,10 +85,17 @@ KNOBS = {
     ),
     "head_hidden": Knob(int, "Hidden width of the heads.", 1),
     "head_dim": Knob(int, "Dimension of the embedding.", 1),
-    "temperature": Knob(float, "tau of InfoNCE (simclr, moco).", 1e-3),
+    "temperature": Knob(float, "tau of InfoNCE (simclr, moco, advsimclr, advcl).", 1e-3),
     "ema": Knob(float, "Momentum m of the momentum encoder (moco, byol).", 0, 1),
     "queue_size": Knob(int, "Negatives in the queue (moco); fewer than images.", 1),
     "bn_groups": Knob(int, "Slices of a batch that batch norm sees apart, as on so many GPUs.", 1),
+    # Adversarial training
+    "adv_epsilon": Knob(
+        Fraction, "Radius of adversarial views on the pixel scale 0 to 1 (advsimclr, advcl).", 0, 1
+    ),
+    "adv_steps": Knob(int, "PGD steps of an adversarial view (advsimclr, advcl).", 1),
+    "adv_step_size": Knob(float, "Of such a step, in units of --adv-epsilon.", 0, 2),
+    "ce_weight": Knob(float, "Weight of the pseudo-labels' cross-entropy (advcl).", 0),
     # Optimization
     "batch_size": Knob(int, "Images a step.", 2),
     "optimizer": Knob(("sgd", "adamw"), "Optimizer of the encoder."),
@@ -61,7 +106,7 @@ KNOBS = {
     "loss_scale": Knob(
         float,
         "Factor of the textbook loss; the official code hides 1.786 (simclr), 2.857 (moco), "
-        "0.25 (byol).",
+        "0.25 (byol), that of AdvCL 7.143.",
         1e-6,
     ),
     # Views

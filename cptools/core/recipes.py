@@ -43,6 +43,17 @@ PAPER_ALGORITHM: dict[str, Values] = {  # CP table 9; loss_scale: the official c
     # CP names no settings for table 4: those of the supervised poisons it compares with
     # (Huang et al. 2021), unconfirmed.
     "supervised": {"lr": 0.1, "weight_decay": 5e-4, "loss_scale": 1.0, "batch_size": 128},
+    # SimCLR as CP trains it, and the attack of the official code (Kim et al. 2020): steps of 0.007.
+    "advsimclr": {
+        "lr": 0.5, "loss_scale": 1.786, "temperature": 0.5, "head_hidden": 512, "head_dim": 128,
+        "adv_epsilon": "8/255", "adv_steps": 7, "adv_step_size": 0.223,
+    },
+    # Defaults of the official code (Fan et al. 2021), which CP used; its weight of 0.2 stands
+    # beside a contrastive loss that is 0.5 / 0.07 times the textbook one.
+    "advcl": {
+        "lr": 0.5, "loss_scale": 7.143, "temperature": 0.5, "head_hidden": 512, "head_dim": 128,
+        "adv_epsilon": "8/255", "adv_steps": 5, "adv_step_size": 0.25, "ce_weight": 0.028,
+    },
 }  # fmt: skip
 PAPER_TRAINING: Values = {
     "encoder": "resnet18", "width": 64, "batch_size": 512,
@@ -66,8 +77,19 @@ QUICK_ALGORITHM: dict[str, Values] = {
     },
     "simsiam": {"lr": 3e-3, "loss_scale": 1.0, "head_hidden": 256, "head_dim": 64},
     "supervised": {"lr": 3e-3, "loss_scale": 1.0},
+    "advsimclr": {
+        "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5, "head_hidden": 64, "head_dim": 64,
+        "adv_epsilon": "8/255", "adv_steps": 3, "adv_step_size": 0.5,
+    },
+    "advcl": {
+        "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5, "head_hidden": 64, "head_dim": 64,
+        "adv_epsilon": "8/255", "adv_steps": 3, "adv_step_size": 0.5, "ce_weight": 0.028,
+    },
 }  # fmt: skip
-QUICK_EPOCHS = {"simclr": 50, "moco": 100, "byol": 60, "simsiam": 60, "supervised": 30}
+QUICK_EPOCHS = {
+    "simclr": 50, "moco": 100, "byol": 60, "simsiam": 60, "supervised": 30, "advsimclr": 50,
+    "advcl": 50,
+}  # fmt: skip
 QUICK_TRAINING: Values = {
     "encoder": "resnet10", "width": 8, "batch_size": 64,
     "optimizer": "adamw", "momentum": 0.9, "weight_decay": 1e-4, "min_lr": 0.001,

@@ -10,7 +10,7 @@ from torch import Tensor
 from cptools.core.algorithms.base import Algorithm, unit
 from cptools.core.evaluation.geometry import alignment, uniformity
 from cptools.core.random import stream
-from cptools.core.views import Views
+from cptools.core.views import DrawsViews, draw_views
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda params, lr, weight_decay, momentum: torch.optim.SGD(
@@ -21,7 +21,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     ),
 }
 DIVERGED = "training diverged (the loss is not finite); use a lower --lr"
-Batch = tuple[Tensor, Tensor]  # float images [B, 3, H, W] in [0, 1], labels int64 [B]
+Batch = tuple[Tensor, Tensor]  # float images [B, 3, H, W] in [0, 1], labels int64 [B] or [B, L]
 CURVE_IMAGES = 512  # images on which alignment and uniformity are measured after each epoch
 
 
@@ -54,11 +54,6 @@ class Epoch:
 def to_float(images: Tensor) -> Tensor:
     """uint8 [.., H, W] in 0..255 to float32 in [0, 1]."""
     return images.float().div_(255)
-
-
-def draw_views(views: Views, x: Tensor, num: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Independent draws of views of x [B, 3, H, W] in [0, 1]: `num` batches [B, 3, S, S]."""
-    return views(torch.cat([x] * num), generator).chunk(num)
 
 
 def epoch_batches(num: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
@@ -95,7 +90,7 @@ def encoder_steps(
     algorithm: Algorithm,
     optimizer: torch.optim.Optimizer,
     batches: Iterable[Batch],
-    views: Views,
+    views: DrawsViews,
     generator: torch.Generator,
     *,
     loss_scale: float = 1.0,
@@ -106,7 +101,8 @@ def encoder_steps(
     Args:
         algorithm: in train mode from here on.
         optimizer: over the algorithm's trainable parameters.
-        batches: float images [B, 3, H, W] in [0, 1] and their labels, int64 [B].
+        batches: float images [B, 3, H, W] in [0, 1] and their labels, int64 [B] or, of several
+            labelings, [B, L].
         views: how views are drawn.
         generator: randomness of the views.
         loss_scale: factor of the loss; weight decay is not scaled.
@@ -117,7 +113,7 @@ def encoder_steps(
     """
     algorithm.train()
     for x, labels in batches:
-        drawn = draw_views(views, x, algorithm.num_views, generator)
+        drawn = algorithm.draw(x, views, generator)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             loss = algorithm.loss(*drawn, labels=labels)
         optimizer.zero_grad(set_to_none=True)
@@ -202,7 +198,7 @@ class Learner:
         self.loss_scale, self.bf16 = loss_scale, bf16
 
     def steps(
-        self, batches: Iterable[Batch], views: Views, generator: torch.Generator
+        self, batches: Iterable[Batch], views: DrawsViews, generator: torch.Generator
     ) -> Iterator[Tensor]:
         """`encoder_steps` with this learner's optimizer and settings."""
         return encoder_steps(
@@ -232,7 +228,8 @@ class Pretraining:
 
     Args:
         images: uint8 [N, 3, H, W] on the device of the algorithm.
-        labels: int64 [N] on that device; contrastive algorithms do not look at them.
+        labels: int64 [N] on that device, or [N, L] of L labelings; most contrastive algorithms do
+            not look at them.
         learner: algorithm and optimizer.
         views: how views are drawn.
         epochs: passes over the images.
@@ -242,7 +239,7 @@ class Pretraining:
         seed: of shuffling and views.
         watch: other images, uint8 [M, 3, H, W] on that device, such as the clean ones, whose loss,
             alignment and uniformity are measured as well (CP figure 4); nothing is learned of them.
-        watch_labels: their classes, int64 [M].
+        watch_labels: their classes, int64 [M] or [M, L].
     """
 
     def __init__(
@@ -250,7 +247,7 @@ class Pretraining:
         images: Tensor,
         labels: Tensor,
         learner: Learner,
-        views: Views,
+        views: DrawsViews,
         *,
         epochs: int,
         batch_size: int,
@@ -307,10 +304,14 @@ class Pretraining:
         """Loss, alignment and uniformity of the first images, by fresh views (CP figure 4)."""
         algorithm = self.learner.algorithm.eval()
         x = to_float(images[:CURVE_IMAGES])
-        drawn = draw_views(self.views, x, 2, stream(self.seed, "curve", epoch))
+        rng = stream(self.seed, "curve", epoch)
+        if algorithm.num_views == 1:  # alignment takes another one
+            drawn = draw_views(self.views, x, 2, rng)
+        else:
+            drawn = algorithm.draw(x, self.views, rng)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.learner.bf16):
             loss = algorithm.loss(*drawn[: algorithm.num_views], labels=labels[:CURVE_IMAGES])
-            z_a, z_b = (unit(algorithm.embed(view)) for view in drawn)
+            z_a, z_b = (unit(algorithm.embed(view)) for view in drawn[:2])
         return float(loss), float(alignment(z_a, z_b)), float(uniformity(z_a))
 
     def curves(self) -> dict[str, Tensor]:

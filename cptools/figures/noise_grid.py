@@ -6,10 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cptools.figures.style import FAINT, INK, figure_style, shorten
-
-_CELL, _GAP = 0.8, 0.06  # inches
-_LEFT, _RIGHT, _NAMES, _TITLE, _CAPTION, _EDGE = 1.05, 0.15, 0.22, 0.26, 0.22, 0.14
+from cptools.figures.image_grid import Row, image_grid
 
 
 def amplify(
@@ -69,11 +66,11 @@ def noise_grid(
         raise ValueError(f"the noise is as large as {worst} levels, but the bound is {levels}")
     factor = f"{127.5 / levels:.3g}"
     rows = [
-        ("clean", "", clean),
-        ("noise", f"±{levels}/255 shown \u00d7{factor}", amplify(clean, poisoned, levels)),
-        (changed, "", poisoned),
+        Row("clean", clean),
+        Row("noise", amplify(clean, poisoned, levels), f"±{levels}/255 shown \u00d7{factor}"),
+        Row(changed, poisoned),
     ]
-    return _grid(rows, names, title=title, caption=caption)
+    return image_grid(rows, names, title=title, caption=caption)
 
 
 def delta_grid(
@@ -98,59 +95,4 @@ def delta_grid(
             f"expected noise [K, 3, H, W] and K names, got {list(delta.shape)} and {len(names)}"
         )
     pixels = np.clip(np.rint(127.5 + 127.5 * delta.astype(np.float64)), 0, 255).astype(np.uint8)
-    return _grid([("noise", "", pixels)], names, title=title, caption=caption)
-
-
-def _grid(
-    rows: Sequence[tuple[str, str, NDArray[np.uint8]]],
-    names: Sequence[str],
-    *,
-    title: str,
-    caption: str,
-) -> Figure:
-    """Rows of images (label, note, uint8 [K, 3, H, W]) under one row of names."""
-    num, _, height_pixels, width_pixels = rows[0][2].shape
-    cell = (_CELL, _CELL * height_pixels / width_pixels)
-    width = _LEFT + num * (cell[0] + _GAP) - _GAP + _RIGHT
-    # Room for the text above and below a narrow picture: 11 points bold, 8 points.
-    width = max(width, _LEFT + 0.11 * len(title) + _RIGHT, _LEFT + 0.07 * len(caption) + _RIGHT)
-    top = _EDGE + (_TITLE if title else 0) + _NAMES
-    bottom = _EDGE + (_CAPTION if caption else 0)
-    height = top + len(rows) * (cell[1] + _GAP) - _GAP + bottom
-    with figure_style():
-        figure = Figure(figsize=(width, height))
-        if title:
-            figure.text(
-                _LEFT / width, 1 - _EDGE / height, title,
-                ha="left", va="top", fontsize=11, fontweight="bold",
-            )  # fmt: skip
-        for i, (label, note, images) in enumerate(rows):
-            y = height - top - cell[1] - i * (cell[1] + _GAP)
-            middle = (y + cell[1] / 2) / height
-            figure.text(
-                (_LEFT - 0.12) / width, middle + (0.04 / height if note else 0), label,
-                ha="right", va="bottom" if note else "center", fontsize=10, color=INK,
-            )  # fmt: skip
-            if note:
-                figure.text(
-                    (_LEFT - 0.12) / width, middle - 0.01 / height, note.replace(" ", "\n", 1),
-                    ha="right", va="top", fontsize=7, color=FAINT, linespacing=1.3,
-                )  # fmt: skip
-            for k, image in enumerate(images):
-                x = _LEFT + k * (cell[0] + _GAP)
-                axes = figure.add_axes(
-                    (x / width, y / height, cell[0] / width, cell[1] / height), label=f"{label} {k}"
-                )
-                axes.imshow(image.transpose(1, 2, 0), interpolation="nearest", aspect="auto")
-                axes.set_axis_off()
-                if i == 0:
-                    figure.text(
-                        (x + cell[0] / 2) / width, (y + cell[1] + 0.06) / height,
-                        shorten(names[k]), ha="center", va="bottom", fontsize=8, color=INK,
-                    )  # fmt: skip
-        if caption:
-            figure.text(
-                _LEFT / width, _EDGE / height, caption,
-                ha="left", va="bottom", fontsize=8, color=FAINT,
-            )  # fmt: skip
-    return figure
+    return image_grid([Row("noise", pixels)], names, title=title, caption=caption)

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 # Okabe and Ito, Color universal design (2008), darkest first; their yellow is too light for lines.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -105,3 +107,16 @@ def save_figure(
 def shorten(name: str, most: int = 12) -> str:
     """A name that fits its place: of at most so many letters."""
     return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def text_width(text: str, points: float, *, bold: bool = False) -> float:
+    """Room for the longest line of a text, in inches; to be called inside `figure_style`.
+
+    Letters are fitted to pixels when they are drawn, which makes them a little wider.
+    """
+    font = FontProperties(size=points, weight="bold" if bold else "normal")
+    widths = [
+        text_to_path.get_text_width_height_descent(line, font, ismath=False)[0]
+        for line in text.split("\n")
+    ]
+    return 1.04 * float(max(widths)) / 72

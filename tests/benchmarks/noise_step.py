@@ -63,7 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     values = ATTACKS["simclr"].settings(options.recipe, "sample")
-    algorithm = build_algorithm("simclr", values, num_classes=10, seed=0).eval()
+    algorithm = build_algorithm("simclr", values, num_classes=10, mean=MEAN, std=STD, seed=0).eval()
 
     generator = torch.Generator().manual_seed(0)
     shape = (options.batch, 3, options.image, options.image)

@@ -7,16 +7,22 @@ import numpy as np
 import pytest
 from conftest import TINY_TRAINING
 
-from cptools.artifacts.history import dataset_digest
+from cptools.artifacts.history import dataset_digest, digest
 from cptools.artifacts.stream import open_artifact, write_artifact
-from cptools.core.algorithms import ALGORITHMS
+from cptools.core.algorithms import ALGORITHMS, CLUSTERED
+
+
+def learner(alg, files):
+    """Options of a learner; one that learns pseudo-labels has them from the encoder."""
+    labels = ["--labels-from", files / "encoder.safetensors"] if alg in CLUSTERED else []
+    return ["--alg", alg, *labels]
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_encoder(make, tmp_path, files, alg):
     clean = open_artifact(files / "clean.safetensors").read()
     made = make(
-        "cp-pretrain", files / "clean.safetensors", "--alg", alg, "--epochs", 2,
+        "cp-pretrain", files / "clean.safetensors", *learner(alg, files), "--epochs", 2,
         "--batch-size", 32, o=tmp_path / "a",
     )  # fmt: skip
     assert (made.architecture, made.width, made.algorithm) == ("resnet10", 8, alg)
@@ -63,9 +69,9 @@ def test_supervised_learning_alone_uses_labels(make, tmp_path, files, alg):
     clean = open_artifact(files / "clean.safetensors").read()
     write_artifact(replace(clean, train_labels=clean.train_labels * 0), tmp_path / "one")
     curves = [
-        make("cp-pretrain", path, "--alg", alg, *TINY_TRAINING, o=tmp_path / "a").tensors[
-            "curve.loss"
-        ]
+        make(
+            "cp-pretrain", path, *learner(alg, files), *TINY_TRAINING, o=tmp_path / "a"
+        ).tensors["curve.loss"]
         for path in (files / "clean.safetensors", tmp_path / "one")
     ]
     assert np.array_equal(*curves) == (alg != "supervised")
@@ -84,6 +90,45 @@ def test_watching_the_clean_images(make, same_again, tmp_path, files):
     item = watching.history[-1].inputs["watch"]
     assert (item.kind, item.digest) == ("dataset", dataset_digest(clean))
     same_again(tmp_path / "b")
+
+
+def test_pseudo_labels_are_clusters_of_an_encoders_features(make, same_again, tmp_path, files):
+    arguments = ("cp-pretrain", files / "poisoned.safetensors", *TINY_TRAINING)
+    watch = ("--watch", files / "clean.safetensors")
+    made = make(*arguments, *learner("advcl", files), *watch, o=tmp_path / "a")
+    encoder = open_artifact(files / "encoder.safetensors").read()
+    item = made.history[-1].inputs["labels_from"]
+    assert (item.kind, item.digest) == ("encoder", digest(encoder.arrays()))
+    assert item.history == encoder.history
+    heads = [made.tensors[f"head.classifiers.{n}.weight"].shape for n in range(2)]
+    assert heads == [(2, 64), (10, 64)]  # of 64 images, 50 clusters would be too many
+    assert "head.classifiers.2.weight" not in made.tensors
+    assert made.tensors["head.normal.0.weight"].shape == (8,)
+    # The labels follow the encoder, and the watched images have labels of their own.
+    other = make(*arguments, "--seed", 1, o=tmp_path / "encoder")
+    write_artifact(other, tmp_path / "encoder")
+    again = make(
+        *arguments, "--alg", "advcl", "--labels-from", tmp_path / "encoder", o=tmp_path / "b"
+    )
+    assert not np.array_equal(again.tensors["curve.loss"], made.tensors["curve.loss"])
+    assert made.tensors["curve.watch_loss"] != made.tensors["curve.eval_loss"]
+    same_again(tmp_path / "a")
+
+
+def test_pseudo_labels_may_come_through_the_pipe(tool, tmp_path, files):
+    arguments = ("cp-pretrain", files / "clean.safetensors", *TINY_TRAINING, "--alg", "advcl")
+    done = tool(
+        *arguments, "--labels-from", "-", stdin=(files / "encoder.safetensors").read_bytes()
+    )
+    assert (done.code, done.err) == (0, "")
+    named = tool(*arguments, "--labels-from", files / "encoder.safetensors")
+    assert named.out == done.out
+
+
+def test_dry_run_needs_no_pseudo_labels(tool, files):
+    done = tool("cp-pretrain", files / "clean.safetensors", "--alg", "advcl", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["adv_epsilon"] == "8/255"
 
 
 def test_stream(tool, files):
@@ -122,6 +167,14 @@ def test_dry_run(tool, files, pictures):
         ("{clean} --watch {encoder}", "is of kind encoder; give one of kind dataset"),
         ("{clean} --alg supervised --temperature 1", "--temperature does not apply to --alg sup"),
         ("{clean} --alg simsiam --ema 1", "--ema does not apply to --alg simsiam; leave it out"),
+        ("{clean} --adv-epsilon 8", "'8' is not a number from 0 to 1, such as 8/255"),
+        ("{clean} --adv-steps 2", "--adv-steps does not apply to --alg simclr; leave it out"),
+        ("{clean} --alg advsimclr --ce-weight 2", "--ce-weight does not apply to --alg advsimclr"),
+        ("{clean} --alg advcl", "--alg advcl learns pseudo-labels, which need an encoder of the"),
+        ("{clean} --labels-from {encoder}", "--labels-from does not apply to --alg simclr; leave"),
+        ("{clean} --alg advcl --labels-from {clean}", "is of kind dataset; give one of kind enc"),
+        ("{small} --alg advcl --labels-from {encoder}", "--labels-from: the encoder was trained"),
+        ("--watch - --alg advcl --labels-from -", "--watch and --labels-from both read standard"),
         ("{clean} -o /no/where", "there is no folder /no;"),
         ("{clean} --checkpoint .", "it is a folder;"),
         ("{clean} --checkpoint {delta}", "is of kind delta; give one of kind checkpoint"),

@@ -223,6 +223,44 @@ def test_encoder_of_another_make(tool, tmp_path, encoder, changes, message):
     assert (done.code, done.out, done.err.count("\n")) == (2, b"", 1)
 
 
+@pytest.mark.parametrize("alg", ["advsimclr", "advcl"])
+def test_encoders_of_adversarial_training_are_measured_as_any(make, tool, tmp_path, files, alg):
+    """Whatever the head holds besides, the embeddings are the projector's of the backbone."""
+    import torch
+
+    from cptools.core.build import build_encoder, build_views
+    from cptools.core.encoders.heads import mlp, mlp_bn
+    from cptools.core.evaluation.distances import view_distances
+
+    clean = files / "clean.safetensors"
+    labels = ["--labels-from", files / "encoder.safetensors"] if alg == "advcl" else []
+    made = make(
+        "cp-pretrain", clean, "--alg", alg, *labels, *TINY_TRAINING, o=tmp_path / "encoder"
+    )
+    arguments = ("cp-probe", tmp_path / "encoder", "--precision", "fp32")
+    done = tool(*arguments, "--method", "distances")
+    assert (done.code, done.err) == (0, "")
+    network = torch.nn.Sequential(
+        build_encoder("resnet10", 8), {"advsimclr": mlp, "advcl": mlp_bn}[alg](64, 64, 64)
+    ).eval()
+    for prefix, part in zip(("backbone.", "head.projector."), network, strict=True):
+        tensors = {
+            name.removeprefix(prefix): torch.from_numpy(array)
+            for name, array in made.tensors.items()
+            if name.startswith(prefix)
+        }
+        part.load_state_dict(tensors)
+    views = build_views(made.history[-1].parameters, size=32, mean=made.mean, std=made.std)
+    images = torch.from_numpy(open_artifact(clean).read().train_images)
+    values = view_distances(network, network, images, views)
+    told = json.loads(done.out)
+    assert told["mean"] == pytest.approx(float(values.mean()), abs=1e-4)
+    assert (told["features"], told["total"]) == ("projector", 64)
+    probe = tool(*arguments)
+    assert (probe.code, json.loads(probe.out)["algorithm"]) == (0, alg)
+    tool(*arguments, "--method", "head").refused(f"an encoder of {alg} has no classifier of its")
+
+
 def test_distances(tool, files, encoder):
     """What the embedding of a hand-made SimCLR with these weights says."""
     import torch
@@ -235,7 +273,9 @@ def test_distances(tool, files, encoder):
     done = tool("cp-probe", path, "--method", "distances", "--seed", 3, *given)
     assert (done.code, done.err) == (0, "")
     made = encoder.history[-1].parameters
-    algorithm = build_algorithm("simclr", made, num_classes=10, seed=0)
+    algorithm = build_algorithm(
+        "simclr", made, num_classes=10, mean=encoder.mean, std=encoder.std, seed=0
+    )
     weights = {
         name.replace("backbone.", "encoder."): torch.from_numpy(array)
         for name, array in encoder.tensors.items()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cptools.artifacts.schema import Entry
 from cptools.artifacts.stream import open_artifact, write_artifact
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -176,6 +177,239 @@ def test_separability_draws_at_most_ten_classes_and_so_many_points(
     assert few.out.count(b"<use ") < done.out.count(b"<use ") - 60
 
 
+def test_the_same_images_of_several_datasets(tool, make, tmp_path, files, monkeypatch):
+    from cptools.figures import image_grid
+
+    grids = []
+    draw = image_grid.image_grid
+    monkeypatch.setattr(
+        image_grid, "image_grid", lambda rows, names, **kw: grids.append(rows) or draw(rows, names)
+    )
+    clean, poisoned = (files / f"{name}.safetensors" for name in ("clean", "poisoned"))
+    make("cp-defend", poisoned, "--jpeg", 10, "-q", o=tmp_path / "jpeg")
+    done = tool("cp-visualize", clean, poisoned, tmp_path / "jpeg", "--format", "svg")
+    assert (done.code, done.err) == (0, "")
+    shown = texts(done.out)
+    assert {"clean", "simclr-class"} <= set(shown)
+    (rows,) = grids
+    assert [row.label for row in rows] == [
+        "clean", "simclr-class", "simclr-class +\u00a0jpeg\u00a010",
+    ]  # fmt: skip
+    for row, path in zip(rows, (clean, poisoned, tmp_path / "jpeg"), strict=True):
+        dataset = open_artifact(path).read()
+        firsts = [dataset.train_labels.tolist().index(label) for label in range(10)]
+        assert np.array_equal(row.images, dataset.train_images[firsts])
+    assert [text for text in shown if text in dataset.classes] == [*dataset.classes]
+
+
+def test_what_rows_have_in_common_is_the_caption(tool, make, tmp_path, files):
+    poisoned = files / "poisoned.safetensors"
+    make("cp-defend", poisoned, "--jpeg", 10, "-q", o=tmp_path / "jpeg")
+    words = ["--format", "svg", "--title", "Mine"]
+    shown = texts(tool("cp-visualize", poisoned, tmp_path / "jpeg", *words).out)
+    assert {"Mine", "simclr-class", "jpeg 10"} <= set(shown)
+    (caption,) = [text for text in shown if text.startswith("cp-generate: alg simclr")]
+    assert "cp-defend" not in caption
+    shown = texts(tool("cp-visualize", files / "clean.safetensors", poisoned, *words).out)
+    assert not [text for text in shown if text.startswith("cp-")]
+
+
+def step(**parameters):
+    return Entry("cp-defend", "0", {**parameters, "seed": 0, "device": "cpu"})
+
+
+MC = {"mc": True, "mc_drop": 0.25, "mc_rank": 16}
+POISON = Entry("cp-generate", "0", {"alg": "moco", "mode": "class"})
+CHOICE = Entry("cp-dataset", "0", {"limit": 20})
+
+
+@pytest.mark.parametrize(
+    ("histories", "names"),
+    [
+        (  # one after the other
+            [[], [step(**MC)], [step(jpeg=10)], [step(noise="8/255"), step(gray=True), step(**MC)]],
+            ["clean", "mc", "jpeg 10", "noise 8/255 + gray + mc"],
+        ),
+        (  # choosing rows changes no image
+            [[CHOICE], [step(jpeg=10), CHOICE, step(bits=2), CHOICE]],
+            ["clean", "jpeg 10 + bits 2"],
+        ),
+        (  # settings in which alone rows differ
+            [[step(**MC)], [step(**{**MC, "mc_rank": 8})], [step(**MC), step(jpeg=10)]],
+            ["mc rank 16", "mc rank 8", "mc + jpeg 10"],
+        ),
+        (  # a setting that only one has
+            [[step(smooth=3)], [step(smooth=3, smooth_sigma=2.0)]],
+            ["smooth 3", "smooth 3 sigma 2.0"],
+        ),
+        (  # different things were defended
+            [[], [POISON], [step(jpeg=10)], [POISON, step(jpeg=10)]],
+            ["clean", "moco-class", "clean + jpeg 10", "moco-class + jpeg 10"],
+        ),
+        ([[POISON], [POISON, step(jpeg=10)]], ["moco-class", "jpeg 10"]),
+        (
+            [[], [], [step(gray=True)], [step(gray=True)]],
+            ["clean", "clean (2)", "gray", "gray (2)"],
+        ),
+    ],
+)
+def test_rows_are_named_by_what_was_done(files, histories, names):
+    from cptools.cli._pictures import _row_names
+
+    clean = open_artifact(files / "clean.safetensors").read()
+    datasets = [replace(clean, history=(*clean.history, *history)) for history in histories]
+    assert [name.replace("\u00a0", " ") for name in _row_names(datasets)] == names
+
+
+def test_images_of_which_no_source_is_known_are_not_called_clean(files):
+    from cptools.cli._pictures import _row_names
+
+    clean = open_artifact(files / "clean.safetensors").read()
+    assert _row_names([replace(clean, source=None, name="mine")]) == ["mine"]
+
+
+def test_the_caption_tells_every_setting_of_a_defense(tool, tmp_path, files):
+    poisoned = open_artifact(files / "poisoned.safetensors").read()
+    history = (*poisoned.history, step(**MC), step(blur=3))
+    write_artifact(replace(poisoned, history=history), tmp_path / "defended")
+    shown = texts(tool("cp-visualize", tmp_path / "defended", "--format", "svg").out)
+    assert "defended" in shown
+    assert " | cp-defend: mc mc_drop 0.25 mc_rank 16 seed 0 | cp-defend: blur 3 seed 0" in " ".join(
+        shown
+    )
+
+
+def write_reports(folder, name, *accuracies, **facts):
+    """A report a seed; names of the files."""
+    paths = [folder / f"{name}-{seed}.jsonl" for seed in range(len(accuracies))]
+    for path, accuracy in zip(paths, accuracies, strict=True):
+        low, high = accuracy - 2, accuracy + 2
+        line = {"accuracy_percent": accuracy, "low_percent": low, "high_percent": high, **facts}
+        path.write_text(json.dumps(line) + "\n")
+    return paths
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    """What was drawn as bars."""
+    from cptools.figures import bars
+
+    drawn = []
+    draw = bars.accuracy_bars
+    monkeypatch.setattr(
+        bars, "accuracy_bars", lambda given, **kw: drawn.extend(given) or draw(given, **kw)
+    )
+    return drawn
+
+
+def test_bars_are_the_rows_of_cptools_report(tool, tmp_path, bars):
+    facts = {"dataset": "shapes", "settings": {"method": "lbfgs"}}
+    paths = [
+        *write_reports(tmp_path, "poisoned", 60, 62, 67.5, **facts),
+        *write_reports(tmp_path, "clean", 80, 81, **facts),
+        *write_reports(tmp_path, "mc", 70, **facts),
+    ]
+    done = tool("cp-visualize", *paths, paths[0], "--format", "svg")
+    assert (done.code, done.err) == (0, "")
+    rows = tool("cptools", "report", *paths).out.decode().splitlines()[2:]
+    assert rows == [
+        f"| {bar.name} | {bar.mean:.1f} | {bar.low:.1f} to {bar.high:.1f} | {len(bar.values)}"
+        f" | {' '.join(f'{value:.1f}' for value in bar.values)} |"
+        for bar in bars
+    ]
+    shown = texts(done.out)
+    assert {"Accuracy", "poisoned", "clean", "mc", "63.2", "80.5", "70.0"} <= set(shown)
+    assert "shapes, lbfgs, 1 to 3 seeds; 95% intervals over seeds (dots) or test images" in shown
+    again = tool("cp-visualize", *paths, "--title", "Mine", "--format", "svg")
+    assert "Mine" in texts(again.out)
+    assert tool("cp-visualize", *paths, "--format", "svg").out == done.out
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "facts", "caption"),
+    [
+        ([80], {}, "1 seed; 95% intervals over test images"),
+        ([80, 81], {"dataset": "a"}, "a, 2 seeds; 95% intervals over seeds (dots)"),
+    ],
+)
+def test_a_caption_says_what_the_reports_do(tool, tmp_path, accuracies, facts, caption):
+    paths = write_reports(tmp_path, "clean", *accuracies, **facts)
+    assert caption in texts(tool("cp-visualize", *paths, "--format", "svg").out)
+
+
+def test_a_grid_of_bars(tool, tmp_path, bars):
+    paths = [
+        path
+        for name, value in (("clean.simclr", 80), ("clean.moco", 70), ("cp-s.simclr", 60))
+        for path in write_reports(tmp_path, name, value, value + 1)
+    ]
+    done = tool("cp-visualize", "--grid", *paths, "--format", "svg")
+    assert (done.code, done.err) == (0, "")
+    assert {"clean", "cp-s", "simclr", "moco"} <= set(texts(done.out))
+    assert [(bar.name, bar.series, bar.mean) for bar in bars] == [
+        ("clean", "simclr", 80.5), ("clean", "moco", 70.5), ("cp-s", "simclr", 60.5),
+    ]  # fmt: skip
+    tool("cp-visualize", "--grid", *write_reports(tmp_path, "mc", 70)).refused(
+        "--grid needs conditions named ROW.COLUMN, not mc; name files poison.victim-0.jsonl"
+    )
+
+
+def test_bars_of_real_reports(tool, tmp_path, files, bars):
+    """Of an encoder on two datasets, and of noise by two classifiers."""
+    encoder, clean, few = (files / f"{name}.safetensors" for name in ("encoder", "clean", "few"))
+    words = ["--method", "knn", "--dataset", clean, "--dataset", few, "-o", tmp_path / "knn.jsonl"]
+    assert tool("cp-probe", encoder, *words).code == 0
+    noise = tmp_path / "noise-0.jsonl"
+    assert tool("cp-probe", files / "poisoned.safetensors", "-o", noise).code == 0
+    done = tool("cp-visualize", tmp_path / "knn.jsonl", noise, "--format", "svg")
+    assert (done.code, done.err) == (0, "")
+    lines = [
+        json.loads(line)
+        for path in (tmp_path / "knn.jsonl", noise)
+        for line in path.read_text().splitlines()
+    ]
+    assert [(bar.mean, bar.low, bar.high) for bar in bars] == [
+        (line["accuracy_percent"], line["low_percent"], line["high_percent"]) for line in lines
+    ]
+    assert [bar.name for bar in bars] == [
+        *(f"knn on shapes {line['dataset_sha256'][:6]}" for line in lines[:2]),
+        *(f"noise {line['classifier']}" for line in lines[2:]),
+    ]
+    assert any(text.startswith("shapes, knn and separability, 1 seed;") for text in texts(done.out))
+
+
+def test_reports_that_cannot_be_drawn(tool, tmp_path, files):
+    (report,) = write_reports(tmp_path, "clean", 80)
+    artifact = files / "clean.safetensors"
+    (tmp_path / "empty.jsonl").touch()
+    for other in (artifact, tmp_path / "empty.jsonl", tmp_path):
+        for paths in ([report, other], [other, report]):
+            tool("cp-visualize", *paths).refused(f"{other} is no report, as others are; draw one")
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(report.read_text() + "text\n")
+    message = f"{broken} holds no reports of cp-probe; write them with cp-probe -o"
+    tool("cp-visualize", broken).refused(message)
+    words = ["--method", "distances", "--dataset", artifact, "-o", tmp_path / "distances.jsonl"]
+    assert tool("cp-probe", files / "encoder.safetensors", *words).code == 0
+    for command in (["cp-visualize"], ["cptools", "report"]):
+        tool(*command, tmp_path / "distances.jsonl").refused("holds distances, not accuracies;")
+    tool("cp-visualize", report, "--dataset", artifact).refused("--dataset does not apply to rep")
+    tool("cp-visualize", report, "--subject", "noise").refused("--subject does not apply to rep")
+    tool("cp-visualize", report, "-o", tmp_path / "a.jpg").refused("cannot draw a .jpg file;")
+    tool("cp-visualize", tmp_path / "empty.jsonl").refused("empty input;")
+
+
+def test_reports_have_names_which_a_pipe_has_not(tool, bash, tmp_path):
+    (report,) = write_reports(tmp_path, "clean", 80)
+    message = "reports are told apart by the names of their files; give files"
+    for words in ([], ["-"]):
+        tool("cp-visualize", *words, stdin=report.read_bytes()).refused(message)
+    tool("cptools", "report", "-", stdin=report.read_bytes()).refused(message)
+    done = bash("cat clean-0.jsonl | cp-visualize", tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert message in done.stderr.decode()
+
+
 @pytest.fixture(scope="module")
 def two(make, files, tmp_path_factory):
     """A poisoned dataset of two classes."""
@@ -190,7 +424,11 @@ def two(make, files, tmp_path_factory):
         ("", "no input; give a file, or pipe one in"),
         ("{clean}", "this dataset is the clean one: there is no noise to draw"),
         ("{delta} {delta}", "these cannot be drawn together; give encoders, an encoder and"),
-        ("{poisoned} {poisoned}", "these cannot be drawn together;"),
+        ("{poisoned} {delta}", "these cannot be drawn together;"),
+        ("{clean} {small}", "the datasets differ in the size of images, or in labels; give what"),
+        ("{clean} {two}", "the datasets differ in the size of images, or in labels; give what"),
+        ("{clean} {poisoned} --dataset {clean}", "--dataset does not apply to several; give it"),
+        ("{clean} {poisoned} --grid", "--grid is for reports of cp-probe; leave it out"),
         ("{encoder} {encoder} {clean}", "these cannot be drawn together;"),
         ("{encoder} {delta}", "these cannot be drawn together;"),
         ("{encoder} {small}", "the encoder was trained on images of 32 pixels, shapes has 16;"),

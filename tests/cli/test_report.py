@@ -27,10 +27,37 @@ def test_files_that_differ_by_a_number_are_seeds_of_one_condition(tmp_path, caps
     ]
 
 
-@pytest.mark.parametrize("content", ["", "text", "{}\n", "[1]\n", '{"accuracy_percent": 1}\n'])
+def test_a_file_given_twice_is_one_seed(tmp_path, capsys):
+    files = [write(tmp_path / f"clean-{seed}.jsonl", 80 + seed) for seed in range(2)]
+    assert run(tool.app, ["report", files[1], *files]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| clean | 80.5 | 74.1 to 86.9 | 2 | 81.0 80.0 |"  # 80.5 -+ 12.706 / 2
+    ]
+
+
+ENDS = '"accuracy_percent": 50, "low_percent": 40'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "text",
+        "{}\n",
+        "[1]\n",
+        '{"accuracy_percent": 1}\n',
+        f"{{{ENDS}}}\n",
+        f'{{{ENDS}, "high_percent": 49}}\n',
+        f'{{{ENDS}, "high_percent": 101}}\n',
+        f'{{{ENDS}, "high_percent": NaN}}\n',
+        f'{{{ENDS}, "high_percent": "60"}}\n',
+        f'{{{ENDS}, "high_percent": 60, "settings": 1}}\n',
+        "\xff",
+    ],
+)
 def test_what_is_no_report_is_refused(tmp_path, capsys, content):
     path = tmp_path / "a.jsonl"
-    path.write_text(content)
+    path.write_text(content, "latin-1")
     assert run(tool.app, ["report", str(path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -14,6 +14,7 @@ from cptools.core.lazy import load
 from cptools.core.views import Views
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+CLASSES: dict[str, Any] = {"advcl": (2, 10)}  # of each labeling
 
 
 def values_of(alg: str, **changes: Any) -> dict[str, Any]:
@@ -58,11 +59,14 @@ def test_encoders_by_name(name: str) -> None:
 def test_options_reach_the_algorithm(alg: str) -> None:
     changes = {
         "head_hidden": 12, "head_dim": 10, "bn_groups": 3, "width": 4, "temperature": 0.3,
-        "ema": 0.7, "queue_size": 5,
+        "ema": 0.7, "queue_size": 5, "adv_epsilon": "3/255", "adv_steps": 2, "adv_step_size": 0.4,
+        "ce_weight": 0.6,
     }  # fmt: skip
     values = values_of(alg)
     values |= {k: v for k, v in changes.items() if k in values}
-    algorithm: Any = build_algorithm(alg, values, num_classes=6, seed=0)
+    algorithm: Any = build_algorithm(
+        alg, values, num_classes=CLASSES.get(alg, 6), mean=MEAN, std=STD, seed=0
+    )
     assert type(algorithm) is load(ALGORITHMS[alg])
     assert algorithm.encoder.feature_dim == 32
     part = algorithm.head["classifier" if alg == "supervised" else "projector"]
@@ -77,7 +81,14 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     if alg == "moco":
         assert algorithm.queue.shape == (5, 10)
     assert algorithm.has_momentum is (alg in ("moco", "byol"))
-    assert algorithm.num_views == (1 if alg == "supervised" else 2)
+    assert algorithm.num_views == {"supervised": 1, "advsimclr": 3, "advcl": 5}.get(alg, 2)
+    if alg in ("advsimclr", "advcl"):
+        attack = algorithm.attack
+        assert (attack.mean, attack.std) == (MEAN, STD)
+        assert (attack.epsilon, attack.steps, attack.step_size) == (3 / 255, 2, 0.4)
+    if alg == "advcl":
+        assert algorithm.ce_weight == 0.6
+        assert [len(head.weight) for head in algorithm.head["classifiers"]] == [2, 10]
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
@@ -85,7 +96,10 @@ def test_weights_are_the_seeds(alg: str) -> None:
     states = []
     for global_seed, seed in ((0, 0), (1, 0), (0, 1)):
         torch.manual_seed(global_seed)
-        states.append(build_algorithm(alg, values_of(alg), num_classes=3, seed=seed).state_dict())
+        algorithm = build_algorithm(
+            alg, values_of(alg), num_classes=CLASSES.get(alg, 3), mean=MEAN, std=STD, seed=seed
+        )
+        states.append(algorithm.state_dict())
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     assert not torch.equal(states[0]["encoder.conv1.weight"], states[2]["encoder.conv1.weight"])
 
@@ -94,7 +108,14 @@ def test_learner_holds_the_values() -> None:
     values = values_of("moco", lr=0.3, min_lr=0.2, loss_scale=2.5, optimizer="sgd", momentum=0.8,
                        weight_decay=0.01)  # fmt: skip
     learner = build_learner(
-        "moco", values, num_classes=3, device=torch.device("cpu"), bf16=True, seed=0
+        "moco",
+        values,
+        num_classes=3,
+        mean=MEAN,
+        std=STD,
+        device=torch.device("cpu"),
+        bf16=True,
+        seed=0,
     )
     assert (learner.lr, learner.min_lr, learner.loss_scale) == (0.3, 0.2, 2.5)
     assert learner.bf16 is True

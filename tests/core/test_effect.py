@@ -69,7 +69,9 @@ def effect(attacker: str, victim: str, measure: Measure, seed: int) -> dict[str,
     views = build_views(values, size=32, mean=mean, std=std)
     for name, pictures in training.items():
         check_bound(images, pictures, EPSILON)
-        learner = build_learner(victim, values, num_classes=10, device=CPU, bf16=False, seed=seed)
+        learner = build_learner(
+            victim, values, num_classes=10, mean=mean, std=std, device=CPU, bf16=False, seed=seed
+        )
         work = Pretraining(
             pictures,
             labels,

@@ -2,18 +2,19 @@
 
 import subprocess
 import sys
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
 
 from cptools.core import recipes
-from cptools.core.algorithms import ALGORITHMS
+from cptools.core.algorithms import ALGORITHMS, CLUSTERED
 from cptools.core.build import ALGORITHM_OPTIONS, build_learner, build_views
 from cptools.core.encoders import DEFAULT_WIDTH
+from cptools.core.epsilon import parse_epsilon
 from cptools.core.knobs import KNOBS, Knob
 from cptools.core.poisons import ATTACKS, SETTINGS
-from cptools.core.training import draw_views
 
 # CODE is kaiwenzha/contrastive-poisoning@628838c, the official code of CP.
 # CP table 9 and appendix B; learning rates that CODE:main.py forces; 0.1^3 of its cosine.
@@ -71,6 +72,23 @@ def test_the_papers_victim(alg: str) -> None:
     # CP: 200 epochs of batch 128 on ImageNet-100, too small a batch for the warm-up.
     expected |= {"epochs": 200, "batch_size": 128, "warmup_epochs": 0}
     assert recipes.pretrain("paper", alg=alg, dataset="imagenet-100") == numbers(expected)
+
+
+def test_adversarial_training_is_that_of_the_official_codes() -> None:
+    # LijieFan/AdvCL:pretraining_advCL.py, whose loss is 0.5 / 0.07 NT-Xent + 0.2 cross-entropy.
+    schedule = {"epochs": 1000, "warmup_epochs": 10, "warmup_lr": 0.01, "bn_groups": 1}
+    expected = VIEWS | TRAINING | ALGORITHM["simclr"] | schedule
+    expected |= {
+        "adv_epsilon": "8/255", "adv_steps": 5, "adv_step_size": 2 / 8,
+        "loss_scale": 0.5 / 0.07, "ce_weight": 0.2 / (0.5 / 0.07),
+    }  # fmt: skip
+    assert recipes.pretrain("paper", alg="advcl", dataset="cifar10") == numbers(expected)
+    # Kim-Minseon/RoCL:src/argument.py (7 steps of 0.007), in CP's SimCLR.
+    expected = VIEWS | TRAINING | ALGORITHM["simclr"] | schedule
+    expected |= {"adv_epsilon": "8/255", "adv_steps": 7, "adv_step_size": 0.007 * 255 / 8}
+    values = recipes.pretrain("paper", alg="advsimclr", dataset="cifar10")
+    assert values.pop("adv_step_size") == pytest.approx(expected.pop("adv_step_size"), rel=1e-3)
+    assert values == numbers(expected)
 
 
 def test_the_papers_probe() -> None:
@@ -145,18 +163,22 @@ def test_every_recipe_builds(alg: str, recipe: str) -> None:
     attacks = [ATTACKS[alg].settings(recipe, "sample")] if alg in ATTACKS else []
     for values in (*attacks, recipes.pretrain(recipe, alg=alg, dataset="shapes")):
         values["width"] = min(values["width"], 8)
+        mean, std, several = (0.5,) * 3, (0.25,) * 3, alg in CLUSTERED
         learner = build_learner(
-            alg, values, num_classes=3, device=torch.device("cpu"), bf16=False, seed=0
-        )
-        views = build_views(values, size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+            alg, values, num_classes=(3, 2) if several else 3, mean=mean, std=std,
+            device=torch.device("cpu"), bf16=False, seed=0,
+        )  # fmt: skip
+        views = build_views(values, size=32, mean=mean, std=std)
         assert (learner.lr, learner.loss_scale) == (values["lr"], values["loss_scale"])
         for option, attribute in ALGORITHM_OPTIONS.items():
             if option in values and hasattr(learner.algorithm, attribute):
                 assert getattr(learner.algorithm, attribute) == values[option]
         x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         algorithm = learner.algorithm.train()
-        drawn = draw_views(views, x, algorithm.num_views, torch.Generator().manual_seed(1))
-        loss = algorithm.loss(*drawn, labels=torch.arange(8) % 3, dual=True)
+        drawn = algorithm.draw(x, views, torch.Generator().manual_seed(1))
+        assert len(drawn) == algorithm.num_views
+        labels = torch.arange(8).view(8, 1) % torch.tensor([3, 2])
+        loss = algorithm.loss(*drawn, labels=labels if several else labels[:, 0], dual=True)
         assert bool(loss.isfinite())
         with torch.no_grad():
             dim = values.get("head_dim", algorithm.encoder.feature_dim)
@@ -198,6 +220,8 @@ def test_every_setting_has_a_knob_that_allows_it(
         if isinstance(knob.kind, tuple):
             assert value in knob.kind
             continue
+        if knob.kind is Fraction:
+            value = parse_epsilon(value)
         assert type(value) is knob.kind, name
         assert knob.low is None or value >= knob.low, name
         assert knob.high is None or value <= knob.high, name

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cptools.core.algorithms import ALGORITHMS
+from cptools.core.algorithms.advcl import AdvCL
 from cptools.core.build import build_learner, build_views
 from cptools.core.random import stream
 from cptools.core.training import (
@@ -20,7 +21,6 @@ from cptools.core.training import (
     Pretraining,
     batch_number,
     cosine,
-    draw_views,
     epoch_batches,
     mean_loss,
     optimizer_state,
@@ -31,7 +31,7 @@ from cptools.core.training import (
     with_prefix,
     without_prefix,
 )
-from cptools.core.views import Views
+from cptools.core.views import Views, draw_views
 
 NUM, SIDE = 11, 8
 IMAGES = torch.randint(
@@ -51,7 +51,14 @@ OF_ALGORITHM: dict[str, dict[str, Any]] = {
     "simclr": {"temperature": 0.5},
     "moco": {"temperature": 0.2, "ema": 0.8, "queue_size": 11},
     "byol": {"ema": 0.8},
-}
+    "advsimclr": {
+        "temperature": 0.5, "adv_epsilon": "8/255", "adv_steps": 2, "adv_step_size": 0.5,
+    },
+    "advcl": {
+        "temperature": 0.5, "adv_epsilon": "8/255", "adv_steps": 2, "adv_step_size": 0.5,
+        "ce_weight": 0.1,
+    },
+}  # fmt: skip
 VIEWS = build_views(VALUES, size=SIDE, mean=(0.5, 0.45, 0.4), std=(0.2, 0.25, 0.3))
 
 
@@ -59,16 +66,29 @@ def learner_of(alg: str = "simclr", **changes: Any) -> Learner:
     values = {**VALUES, **OF_ALGORITHM[alg], **changes}
     if alg == "supervised":
         del values["head_hidden"], values["head_dim"]
-    return build_learner(alg, values, num_classes=3, device=torch.device("cpu"), bf16=False, seed=3)
+    return build_learner(
+        alg, values, num_classes=(2, 3) if alg == "advcl" else 3, mean=VIEWS.mean, std=VIEWS.std,
+        device=torch.device("cpu"), bf16=False, seed=3,
+    )  # fmt: skip
+
+
+def labels_for(learner: Learner) -> Tensor:
+    """Labels, or two labelings where the learner takes several."""
+    if isinstance(learner.algorithm, AdvCL):
+        return torch.stack([LABELS % 2, LABELS], dim=1)
+    return LABELS
 
 
 def pretraining(
     learner: Learner | None = None, *, epochs: int = 3, batch_size: int = 4, **changes: Any
 ) -> Pretraining:
+    learner = learner or learner_of()
+    if "watch" in changes:
+        changes["watch_labels"] = labels_for(learner)
     return Pretraining(
         IMAGES,
-        LABELS,
-        learner or learner_of(),
+        labels_for(learner),
+        learner,
         VIEWS,
         epochs=epochs,
         batch_size=batch_size,
@@ -129,17 +149,10 @@ def test_walks_differ_by_epoch_seed_and_name() -> None:
     assert all(sorted(w) == list(range(50)) for w in walks)
 
 
-def test_to_float_and_draw_views() -> None:
+def test_to_float() -> None:
     assert to_float(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx(
         [0, 0.2, 1]
     )
-    x = to_float(IMAGES)
-    view_a, view_b = draw_views(VIEWS, x, 2, stream(0))
-    both = VIEWS(torch.cat([x, x]), stream(0))
-    assert torch.equal(draw_views(VIEWS, x, 1, stream(0))[0], VIEWS(x, stream(0)))
-    assert torch.equal(view_a, both[:NUM])
-    assert torch.equal(view_b, both[NUM:])
-    assert bool((view_a != view_b).flatten(1).any(1).all())
 
 
 # Schedules.
@@ -309,8 +322,8 @@ def test_measuring_the_curves_does_not_touch_the_training(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_watching_other_images_does_not_touch_the_training(alg: str) -> None:
     plain = pretraining(learner_of(alg))
-    watching = pretraining(learner_of(alg), watch=255 - IMAGES, watch_labels=LABELS)
-    first = pretraining(learner_of(alg), watch=255 - IMAGES, watch_labels=LABELS)
+    watching = pretraining(learner_of(alg), watch=255 - IMAGES)
+    first = pretraining(learner_of(alg), watch=255 - IMAGES)
     epochs = [list(work.run()) for work in (plain, watching)]
     assert_same(plain.learner.state(), watching.learner.state())
     for before, after in zip(*epochs, strict=True):
@@ -323,7 +336,7 @@ def test_watching_other_images_does_not_touch_the_training(alg: str) -> None:
         "watch_uniformity",
     }  # fmt: skip
     next(first.run())
-    carried = pretraining(learner_of(alg), watch=255 - IMAGES, watch_labels=LABELS)
+    carried = pretraining(learner_of(alg), watch=255 - IMAGES)
     carried.restore(checkpoint(first))
     list(carried.run())
     assert_same(carried.state(), watching.state())
@@ -331,15 +344,17 @@ def test_watching_other_images_does_not_touch_the_training(alg: str) -> None:
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_images_are_watched_as_the_training_images_are_measured(alg: str) -> None:
-    work = pretraining(learner_of(alg), watch=IMAGES, watch_labels=LABELS)
+    work = pretraining(learner_of(alg), watch=IMAGES)
     for epoch in work.run():
         assert epoch.eval_loss == epoch.watch_loss
         assert epoch.alignment == epoch.watch_alignment
         assert epoch.uniformity == epoch.watch_uniformity
     algorithm = work.learner.algorithm.eval()
-    drawn = draw_views(VIEWS, to_float(IMAGES), 2, stream(0, "curve", work.epochs))
+    drawn = algorithm.draw(to_float(IMAGES), VIEWS, stream(0, "curve", work.epochs))
+    if alg == "supervised":
+        drawn = draw_views(VIEWS, to_float(IMAGES), 2, stream(0, "curve", work.epochs))[:1]
     with torch.no_grad():
-        expected = algorithm.loss(*drawn[: algorithm.num_views], labels=LABELS)
+        expected = algorithm.loss(*drawn, labels=labels_for(work.learner))
     assert work.history[-1].watch_loss == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -467,11 +482,12 @@ def test_a_batch_size_above_the_number_of_images_takes_them_all() -> None:
     assert works[0].history == works[1].history
 
 
-def test_images_stay_as_they_are_and_bf16_trains() -> None:
+@pytest.mark.parametrize("alg", ["moco", "advsimclr", "advcl"])
+def test_images_stay_as_they_are_and_bf16_trains(alg: str) -> None:
     kept = IMAGES.clone()
-    learner = learner_of("moco")
+    learner = learner_of(alg)
     learner.bf16 = True
-    exact = list(pretraining(learner_of("moco"), epochs=1).run())
+    exact = list(pretraining(learner_of(alg), epochs=1).run())
     rounded = list(pretraining(learner, epochs=1).run())
     assert torch.equal(IMAGES, kept)
     assert rounded[0].loss != exact[0].loss

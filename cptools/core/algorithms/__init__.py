@@ -6,4 +6,7 @@ ALGORITHMS = {
     "byol": "cptools.core.algorithms.byol:BYOL",
     "simsiam": "cptools.core.algorithms.simsiam:SimSiam",
     "supervised": "cptools.core.algorithms.supervised:Supervised",
+    "advsimclr": "cptools.core.algorithms.advsimclr:AdvSimCLR",
+    "advcl": "cptools.core.algorithms.advcl:AdvCL",
 }
+CLUSTERED = ("advcl",)  # learners whose labels are clusters of another encoder's features

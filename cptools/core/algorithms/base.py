@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cptools.core.views import DrawsViews, draw_views
+
 
 class Backbone(nn.Module):
     """A network from normalized images [B, 3, H, W] to features [B, feature_dim]."""
@@ -15,20 +17,21 @@ class Backbone(nn.Module):
 
 
 class Algorithm(nn.Module):
-    """A learner: `encoder`, `head`, `loss` and `after_step()`.
+    """A learner: `encoder`, `head`, `draw`, `loss` and `after_step()`.
 
     `loss(view_a, view_b, *, labels=None, dual=False)` is the loss of a batch in textbook scale, a
-    scalar. It takes `num_views` independent views [B, 3, S, S] of the same images, normalized;
-    their classes, int64 [B], which contrastive learners do not look at; and `dual`: let the
-    gradient flow through the branch that is held constant (the momentum branch of MoCo and BYOL,
-    the stopped branch of SimSiam) to the views. The weights of a momentum branch receive none
-    either way.
+    scalar. It takes the views that `draw` returned; the classes of the images, int64 [B], which
+    most contrastive learners do not look at; and `dual`: let the gradient flow through the branch
+    that is held constant (the momentum branch of MoCo and BYOL, the stopped branch of SimSiam) to
+    the views. The weights of a momentum branch receive none either way.
 
     Attributes:
         encoder: the backbone; features are its output [B, feature_dim].
         head: projector, and whatever else the online branch has.
-        num_views: views of an image that the loss compares.
+        num_views: views of an image that the loss takes.
         needs_classes: whether the constructor takes `num_classes`, and the loss needs labels.
+        needs_pixels: whether the constructor takes `mean` and `std`, the normalization of the
+            pixels, by which a step in a view is a step in gray levels.
         has_momentum: whether a momentum branch exists (MoCo, BYOL), through which the gradient
             of the poison may flow: the dual branch scheme of CP section 4.2.
     """
@@ -38,7 +41,19 @@ class Algorithm(nn.Module):
     loss: Callable[..., Tensor]
     num_views = 2
     needs_classes = False
+    needs_pixels = False
     has_momentum = False
+
+    def draw(self, x: Tensor, views: DrawsViews, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """The views that `loss` takes of images x [B, 3, H, W] in [0, 1].
+
+        All randomness of a step is drawn here; the first two, where there are two, are independent
+        draws of `views`.
+
+        Returns:
+            `num_views` batches [B, 3, S, S], normalized.
+        """
+        return draw_views(views, x, self.num_views, generator)
 
     def embed(self, view: Tensor) -> Tensor:
         """Unit vectors [B, D] whose alignment and uniformity the curves show."""

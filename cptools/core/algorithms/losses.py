@@ -10,26 +10,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def nt_xent(z_a: Tensor, z_b: Tensor, *, temperature: float) -> Tensor:
+def nt_xent(*views: Tensor, temperature: float) -> Tensor:
     """NT-Xent, the InfoNCE loss of SimCLR (Chen et al. 2020, equation 1 and algorithm 1).
 
-    Each of the 2N embeddings has one positive, its other view, and 2N - 2 negatives.
+    Each of the V N embeddings has V - 1 positives, the other views of its image; each positive is
+    told from all embeddings but its own (with more than two views: Khosla et al. 2020, equation 2,
+    without labels).
 
     Args:
-        z_a: unit embeddings of the first views [N, D].
-        z_b: unit embeddings of the second views [N, D].
+        views: V times the unit embeddings of a view [N, D], V at least 2.
         temperature: tau, greater than 0.
 
     Returns:
-        Scalar: mean cross-entropy over the 2N embeddings, in nats.
+        Scalar: mean cross-entropy over the V N (V - 1) positives, in nats.
     """
-    z = torch.cat([z_a, z_b]).float()  # [2N, D]
-    num = len(z_a)
+    z = torch.cat(views).float()  # [V N, D]
+    num = len(views[0])
     with torch.autocast(z.device.type, enabled=False):
-        logits = z @ z.T / temperature  # [2N, 2N]
+        logits = z @ z.T / temperature  # [V N, V N]
     logits.fill_diagonal_(-torch.inf)
-    positives = torch.arange(2 * num, device=z.device).roll(num)
-    return F.cross_entropy(logits, positives)
+    itself = torch.arange(len(z), device=z.device)
+    return torch.stack(
+        [F.cross_entropy(logits, itself.roll(shift * num)) for shift in range(1, len(views))]
+    ).mean()
 
 
 def info_nce(q: Tensor, k: Tensor, queue: Tensor, *, temperature: float) -> Tensor:

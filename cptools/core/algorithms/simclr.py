@@ -41,12 +41,10 @@ class SimCLR(Algorithm):
         """Unit embeddings [B, D]."""
         return unit(self.head["projector"](self.encoder(view)))
 
-    def loss(
-        self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
-    ) -> Tensor:
+    def loss(self, *views: Tensor, labels: Tensor | None = None, dual: bool = False) -> Tensor:
         """NT-Xent; there is no momentum branch, so `dual` changes nothing."""
-        # [B, 2, ...]: a slice of the batch holds both views of its images.
-        both = torch.stack([view_a, view_b], dim=1)
-        z = in_groups(lambda part: self.embed(part.flatten(0, 1)), both, self.bn_groups)
-        z = z.unflatten(0, (-1, 2))  # [B, 2, D]
-        return nt_xent(z[:, 0], z[:, 1], temperature=self.temperature)
+        # [B, V, ...]: a slice of the batch holds all views of its images.
+        stacked = torch.stack(views, dim=1)
+        z = in_groups(lambda part: self.embed(part.flatten(0, 1)), stacked, self.bn_groups)
+        z = z.unflatten(0, (-1, len(views)))  # [B, V, D]
+        return nt_xent(*z.unbind(1), temperature=self.temperature)

@@ -1,8 +1,136 @@
-"""Defenses: functions from images to images that may undo a poison.
+"""Defenses: functions from images to images that may undo a poison. Torch-free until one is used.
 
-`DEFENSES` names them as "module:function", so that listing them needs no torch.
+Each takes uint8 [N, C, H, W] and returns the same shape, in 8 bits. Adding one is a function in a
+file here and an entry of DEFENSES; the options of `cp-defend`, the words of `cp-pretrain --defend`,
+the help, the man page and the history are made of it.
 """
 
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from cptools.core.knobs import Knob
+
+
+class Defense(NamedTuple):
+    """A defense and what it can be told.
+
+    Attributes:
+        function: "module:function", from images and these settings to images.
+        text: what it does, a sentence for `--help`.
+        knobs: its settings, by argument.
+        defaults: values of settings that may be left out.
+        main: the setting that has no default and stands for the defense: `--jpeg 10`; None for a
+            defense that is only named.
+        choices: settings of which at most one is given; the one in `defaults` gives way.
+        is_random: whether the function takes a `generator`.
+    """
+
+    function: str
+    text: str
+    knobs: Mapping[str, Knob] = {}
+    defaults: Mapping[str, Any] = {}
+    main: str | None = None
+    choices: tuple[str, ...] = ()
+    is_random: bool = False
+
+
+_HERE = "cptools.core.defenses."
+
 DEFENSES = {
-    "mc": "cptools.core.defenses.matrix_completion:matrix_completion",
+    "mc": Defense(
+        _HERE + "matrix_completion:matrix_completion",
+        "Matrix completion: drop pixels, restore them by low rank (CP section 6).",
+        {
+            "drop": Knob(float, "Probability that a pixel is dropped.", 0, 0.99),
+            "keep": Knob(
+                float,
+                "Share of the singular values kept (unconfirmed: the paper's value is lost).",
+                0,
+                1,
+            ),
+            "rank": Knob(int, "Number of singular values kept, in place of a share.", 1),
+            "eta": Knob(
+                float,
+                "Keep the singular values above (2 + eta) sqrt(n p), Chatterjee's own rule, in "
+                "place of a share.",
+                -2,
+            ),
+            "layout": Knob(
+                ("apart", "side"),
+                "Each channel a matrix, or all side by side as one (unconfirmed).",
+            ),
+            "mask": Knob(
+                ("pixel", "entry"),
+                "Drop pixels, or entries of each channel apart (unconfirmed).",
+            ),
+        },
+        {"drop": 0.25, "keep": 0.5, "layout": "apart", "mask": "pixel"},
+        choices=("keep", "rank", "eta"),
+        is_random=True,
+    ),
+    "noise": Defense(
+        _HERE + "noise:gaussian_noise",
+        "Gaussian noise of standard deviation SIGMA on the pixel scale 0 to 1 (the paper's small "
+        "and large are lost; 8/255 and 64/255 are guesses).",
+        {"sigma": Knob(Fraction, "Standard deviation on the pixel scale 0 to 1.", 0, 1)},
+        main="sigma",
+        is_random=True,
+    ),
+    "smooth": Defense(
+        _HERE + "smooth:gaussian_smoothing",
+        "Gaussian smoothing by a kernel of KERNEL pixels, an odd number (the paper's small and "
+        "large are lost; 3 and 15 are guesses).",
+        {
+            "kernel": Knob(int, "Side of the kernel in pixels, odd.", 1),
+            "sigma": Knob(
+                float,
+                "Standard deviation in pixels; left out: 0.3 ((KERNEL - 1) / 2 - 1) + 0.8.",
+                0.01,
+            ),
+        },
+        main="kernel",
+    ),
+    "cutout": Defense(
+        _HERE + "cutout:cutout",
+        "Cut one square hole of SIZE pixels into each image (DeVries and Taylor 2017; 16 is "
+        "usual at 32 pixels, and the paper's is lost).",
+        {"size": Knob(int, "Side of the hole in pixels.", 1)},
+        main="size",
+        is_random=True,
+    ),
+    "gray": Defense(_HERE + "reduce:grayscale", "Grayscale (Liu et al., ICML 2023: ISS)."),
+    "jpeg": Defense(
+        _HERE + "reduce:jpeg",
+        "JPEG compression at QUALITY, 1 to 100 (ISS uses 10).",
+        {"quality": Knob(int, "Quality of libjpeg.", 1, 100)},
+        main="quality",
+    ),
+    "bits": Defense(
+        _HERE + "reduce:bit_depth",
+        "Round each channel to BITS bits, 1 to 8 (Xu, Evans, Qi 2018).",
+        {"bits": Knob(int, "Bits kept.", 1, 8)},
+        main="bits",
+    ),
+    "mixup": Defense(
+        _HERE + "mix:mixup",
+        "Blend each image with another one, its share from Beta(ALPHA, ALPHA) and at least half, "
+        "so that its label holds (Zhang et al. 2018).",
+        {"alpha": Knob(float, "Both parameters of the Beta distribution.", 0.01, 100)},
+        main="alpha",
+        is_random=True,
+    ),
+    "cutmix": Defense(
+        _HERE + "mix:cutmix",
+        "Paste a patch of another image into each, of at most half its area, drawn likewise (Yun "
+        "et al. 2019).",
+        {"alpha": Knob(float, "Both parameters of the Beta distribution.", 0.01, 100)},
+        main="alpha",
+        is_random=True,
+    ),
+}
+
+ON_THE_FLY = {  # where a defense is applied in every view anew, before or after it is drawn
+    "image": _HERE + "on_the_fly:DefendedImages",
+    "view": _HERE + "on_the_fly:DefendedViews",
 }

@@ -24,7 +24,6 @@ from cptools.core.training import (
     Learner,
     batch_number,
     cosine,
-    draw_views,
     mean_loss,
     set_lr,
     to_float,
@@ -71,7 +70,7 @@ def delta_gradient(
     """
     leaf = delta.detach().requires_grad_()
     worn = leaf[rows]
-    drawn = draw_views(views, perturb(x, worn, epsilon), algorithm.num_views, generator)
+    drawn = algorithm.draw(perturb(x, worn, epsilon), views, generator)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         loss = algorithm.loss(*drawn, labels=labels, dual=dual)
     if penalty is not None:
@@ -234,6 +233,8 @@ def attacker(task: Task, alg: str, values: Mapping[str, Any]) -> tuple[Learner, 
         alg,
         values,
         num_classes=task.num_classes,
+        mean=task.mean,
+        std=task.std,
         device=task.images.device,
         bf16=task.bf16,
         seed=task.seed,

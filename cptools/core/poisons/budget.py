@@ -14,7 +14,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from cptools.core.poisons.epsilon import levels
+from cptools.core.epsilon import levels
 
 _CHUNK = 1 << 22  # elements handled at a time: 1365 images of 32 x 32, about 40 MB of temporaries
 

@@ -1,11 +1,22 @@
 """The recipe of the random views of contrastive learning, their parameters and their making."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from cptools.core.views import color, geometry
+
+
+class DrawsViews(Protocol):
+    """Whatever draws random views of images: `Views`, or `Views` with a defense before them."""
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """One random view of each image: [B, 3, H, W] in [0, 1] to [B, 3, S, S], normalized."""
+
+    def weak(self) -> "DrawsViews":
+        """The same with flips and shifts alone."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +192,17 @@ class Views:
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Draws parameters and applies them: one random view of each image."""
         return self.apply(x, self.draw(len(x), x.shape[2], x.shape[3], generator))
+
+    def weak(self) -> "Views":
+        """Flips, and shifts by up to an eighth of the size (4 pixels of 32), and nothing else."""
+        return replace(self, scale=(1.0, 1.0), jitter_p=0.0, gray_p=0.0, pad=self.size // 8)
+
+
+def draw_views(
+    views: DrawsViews, x: Tensor, num: int, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Independent draws of views of x [B, 3, H, W] in [0, 1]: `num` batches [B, 3, S, S]."""
+    return views(torch.cat([x] * num), generator).chunk(num)
 
 
 def normalize(

@@ -43,6 +43,17 @@ def slow_nt_xent(z_a: Tensor, z_b: Tensor, tau: float) -> float:
     return total / (2 * len(z_a))
 
 
+def slow_nt_xent_of_many(views: list[Tensor], tau: float) -> float:
+    """Of every embedding, each other view of its image against all embeddings but its own."""
+    z = [(i, row) for view in views for i, row in enumerate(view.tolist())]
+    terms = []
+    for a, (image, anchor) in enumerate(z):
+        others = [(i, dot(anchor, row) / tau) for b, (i, row) in enumerate(z) if b != a]
+        below = math.log(sum(math.exp(score) for _, score in others))
+        terms += [below - score for i, score in others if i == image]
+    return math.fsum(terms) / len(terms)
+
+
 def slow_info_nce(q: Tensor, k: Tensor, queue: Tensor, tau: float) -> float:
     """He et al. 2020, equation 1, averaged over the batch as in algorithm 1."""
     total = 0.0
@@ -67,6 +78,17 @@ def test_nt_xent_is_the_papers_pseudocode(num: int, dim: int, tau: float, seed: 
     got = nt_xent(z_a, z_b, temperature=tau)
     assert got.dtype == torch.float32
     assert float(got) == pytest.approx(slow_nt_xent(z_a, z_b, tau), rel=1e-4, abs=2e-5)
+
+
+@given(st.integers(2, 5), numbers, st.integers(2, 8), temperatures, seeds)
+def test_nt_xent_of_many_views_has_every_other_view_as_positive(
+    num_views: int, num: int, dim: int, tau: float, seed: int
+) -> None:
+    views = list(unit_rows(num_views * num, dim, seed).chunk(num_views))
+    expected = slow_nt_xent_of_many(views, tau)
+    assert float(nt_xent(*views, temperature=tau)) == pytest.approx(expected, rel=1e-4, abs=2e-5)
+    turned = nt_xent(*views[1:], views[0], temperature=tau)  # no view is special
+    assert float(turned) == pytest.approx(expected, rel=1e-4, abs=2e-5)
 
 
 @given(numbers, st.integers(2, 8), st.integers(1, 9), temperatures, seeds)

@@ -5,15 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from cptools.core.defenses import DEFENSES
-from cptools.core.defenses.matrix_completion import (
-    complete_batches,
-    matrix_completion,
-    truncate,
-)
+from cptools.core.defenses.matrix_completion import matrix_completion
 
 
 def smooth_images(num: int, height: int, width: int, seed: int) -> torch.Tensor:
@@ -30,105 +23,84 @@ def smooth_images(num: int, height: int, width: int, seed: int) -> torch.Tensor:
     return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def complete_slowly(images: Any, masks: Any, keep: float) -> Any:
-    """The recipe, one channel at a time in double precision: the estimate on [-1, 1]."""
-    out = np.empty(images.shape)
-    for n, c in np.ndindex(images.shape[:2]):
-        y = (images[n, c] / 127.5 - 1) * masks[n]
-        u, s, vh = np.linalg.svd(y, full_matrices=False)
-        rank = max(1, int(keep * len(s) + 1e-9))
-        estimate = (u[:, :rank] * s[:rank]) @ vh[:rank]
-        out[n, c] = np.clip(estimate / max(masks[n].mean(), 1e-6), -1, 1)
+def masks_of(num: int, shape: tuple[int, int, int], mask: str, drop: float, seed: int) -> Any:
+    """Image by image: bool [num, C, H, W]."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = (1, *shape[1:]) if mask == "pixel" else shape
+    return np.stack(
+        [
+            np.broadcast_to(torch.rand(draws, generator=generator).numpy() >= drop, shape)
+            for _ in range(num)
+        ]
+    )
+
+
+def complete_one(y: Any, seen: Any, keep: Any, rank: Any, eta: Any) -> Any:
+    """One matrix on [-1, 1] in double precision."""
+    u, s, vh = np.linalg.svd(y * seen, full_matrices=False)
+    stays = np.arange(len(s)) < (rank or max(1, int((keep or 0.5) * len(s) + 1e-9)))
+    if eta is not None:
+        stays = s >= (2 + eta) * np.sqrt(max(y.shape) * seen.mean())
+    return np.clip((u * np.where(stays, s, 0)) @ vh / max(seen.mean(), 1e-6), -1, 1)
+
+
+def complete_slowly(images: Any, masks: Any, layout: str, **options: Any) -> Any:
+    """The recipe, one matrix at a time: the estimate on [-1, 1]."""
+    given = {"keep": None, "rank": None, "eta": None, **options}
+    x = images / 127.5 - 1
+    out = np.empty(x.shape)
+    for n in range(len(x)):
+        if layout == "side":
+            y, seen = np.concatenate(x[n], axis=1), np.concatenate(masks[n], axis=1)
+            out[n] = np.split(complete_one(y, seen, **given), x.shape[1], axis=1)
+        else:
+            for c in range(x.shape[1]):
+                out[n, c] = complete_one(x[n, c], masks[n, c], **given)
     return out
 
 
-def masks_of(num: int, height: int, width: int, drop: float, seed: int) -> Any:
-    generator = torch.Generator().manual_seed(seed)
-    return np.stack(
-        [torch.rand((height, width), generator=generator).numpy() >= drop for _ in range(num)]
-    )
-
-
+@pytest.mark.parametrize("mask", ["pixel", "entry"])
+@pytest.mark.parametrize("layout", ["apart", "side"])
 @pytest.mark.parametrize(
-    ("height", "width", "drop", "keep"),
+    ("shape", "drop", "options"),
     [
-        (32, 32, 0.25, 0.5),
-        (32, 32, 0.0, 0.5),
-        (32, 32, 0.25, 0.8),
-        (32, 32, 0.9, 0.1),
-        (24, 40, 0.25, 0.5),
-        (40, 24, 0.25, 0.29),
-        (96, 96, 0.25, 0.5),
-        (7, 1, 0.5, 0.5),
-        (1, 1, 0.5, 1.0),
+        ((3, 32, 32), 0.25, {}),
+        ((3, 32, 32), 0.0, {"keep": 0.5}),
+        ((3, 32, 32), 0.25, {"keep": 0.8}),
+        ((3, 32, 32), 0.9, {"keep": 0.1}),
+        ((3, 32, 32), 0.25, {"rank": 1}),
+        ((3, 32, 32), 0.25, {"rank": 32}),
+        ((3, 32, 32), 0.25, {"eta": -1.5}),
+        ((3, 32, 32), 0.25, {"eta": 0.01}),
+        ((3, 24, 40), 0.25, {"rank": 7}),
+        ((3, 40, 24), 0.25, {"keep": 0.29}),
+        ((3, 40, 24), 0.25, {"eta": -1.6}),
+        ((1, 40, 24), 0.25, {}),
+        ((1, 24, 40), 0.25, {"eta": -1.4}),
+        ((2, 64, 64), 0.25, {}),
+        ((3, 7, 1), 0.5, {}),
+        ((3, 1, 1), 0.5, {"keep": 1.0}),
+        ((3, 1, 1), 0.5, {"eta": -1.0}),
     ],
 )
 def test_equals_lapack_one_matrix_at_a_time(
-    height: int, width: int, drop: float, keep: float
+    shape: tuple[int, int, int], drop: float, options: Any, layout: Any, mask: Any
 ) -> None:
-    images = smooth_images(12, height, width, seed=1)
+    images = smooth_images(12, shape[1], shape[2], seed=1)[:, : shape[0]]
     got = matrix_completion(
-        images, drop=drop, keep=keep, generator=torch.Generator().manual_seed(5), batch_size=5
+        images,
+        drop=drop,
+        layout=layout,
+        mask=mask,
+        generator=torch.Generator().manual_seed(5),
+        **options,
     )
-    masks = masks_of(12, height, width, drop, seed=5)
-    expected = complete_slowly(images.numpy(), masks, keep)
+    masks = masks_of(12, shape, mask, drop, seed=5)
+    expected = complete_slowly(images.numpy(), masks, layout, **options)
     assert got.dtype == torch.uint8
+    assert got.is_contiguous()
     # Rounding to nearest, up to the float32 error of the estimate.
     assert np.abs(got.numpy() - (expected + 1) * 127.5).max() <= 0.5 + 127.5 * 1e-3
-
-
-def lapack(matrices: torch.Tensor, rank: int) -> Any:
-    parts = []
-    for matrix in matrices.double().numpy():
-        u, s, vh = np.linalg.svd(matrix, full_matrices=False)
-        parts.append((u[:, :rank] * s[:rank]) @ vh[:rank])
-    return np.stack(parts)
-
-
-@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 20), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
-def test_truncate_is_the_best_approximation(height: int, width: int, rank: int, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    matrices = torch.randn((3, height, width), generator=generator)
-    rank = min(rank, height, width)
-    got = truncate(matrices, rank).numpy()
-    expected = lapack(matrices, rank)
-
-    # The distance to the matrix is unique even where the approximation is not.
-    def distance(x: Any) -> Any:
-        return np.linalg.norm(x - matrices.numpy(), axis=(1, 2))
-
-    assert distance(got) == pytest.approx(distance(expected), rel=1e-4, abs=1e-4)
-    assert np.linalg.matrix_rank(got, tol=1e-3).max() <= rank
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.3, 1.0, 3.0])
-def test_truncation_error_is_small_for_any_spectrum(decay: float) -> None:
-    """Singular values exp(-decay i), down to exp(-93): the Gram matrix cannot see them all."""
-    generator = torch.Generator().manual_seed(0)
-    u, v = (torch.linalg.qr(torch.randn((30, 32, 32), generator=generator))[0] for _ in "uv")
-    # Without decay they still fall from 2 to 1, so that the best approximation is unique.
-    values = torch.exp(-decay * torch.arange(32)) if decay else torch.linspace(2, 1, 32)
-    matrices = (u * values) @ v.mT
-    expected = lapack(matrices, 16)
-    error = np.linalg.norm(truncate(matrices, 16).numpy() - expected, axis=(1, 2))
-    assert (error / np.linalg.norm(expected, axis=(1, 2))).max() < 2e-4
-
-
-@pytest.mark.parametrize("size", [32, 64, 96])
-@pytest.mark.parametrize("kind", ["whole", "masked", "blurred"])
-@pytest.mark.parametrize("keep", [0.25, 0.5, 0.8])
-def test_relative_error_to_lapack_is_small_on_images(size: int, kind: str, keep: float) -> None:
-    """Smooth images are the hard ones: their small singular values drown in a float32 Gram."""
-    x = smooth_images(20, size, size, seed=1).float() / 127.5 - 1
-    if kind == "masked":
-        x = x * torch.from_numpy(masks_of(20, size, size, 0.25, seed=2))[:, None]
-    if kind == "blurred":
-        x = torch.nn.functional.avg_pool2d(x, 9, 1, 4)
-    x, rank = x.flatten(0, 1), int(keep * size)
-    expected = lapack(x, rank)
-    error = np.linalg.norm(truncate(x, rank).numpy() - expected, axis=(1, 2))
-    assert (error / np.linalg.norm(expected, axis=(1, 2))).max() < 2e-4
 
 
 def test_nothing_dropped_and_all_kept_is_the_identity() -> None:
@@ -157,38 +129,42 @@ def test_an_image_with_every_pixel_dropped_is_mid_gray() -> None:
     assert 0.4 < (got[:, 0, 0, 0] == 128).float().mean() < 0.6
 
 
-def test_the_mask_is_shared_by_the_channels_and_bernoulli() -> None:
+@pytest.mark.parametrize("mask", ["pixel", "entry"])
+def test_the_mask_is_bernoulli_and_shared_by_the_channels_where_asked(mask: Any) -> None:
     images = torch.full((60, 3, 32, 32), 255, dtype=torch.uint8)
     images[:, 1:] = 0
-    got = matrix_completion(images, drop=0.25, keep=1, generator=torch.Generator().manual_seed(7))
-    seen = got != 128
-    assert torch.equal(seen[:, 0], seen[:, 1])
-    assert torch.equal(seen[:, 0], seen[:, 2])
-    assert abs(seen.float().mean() - 0.75) < 0.01
+    got = matrix_completion(
+        images, drop=0.25, keep=1, mask=mask, generator=torch.Generator().manual_seed(7)
+    )
+    seen = (got != 128).float()
+    assert seen.mean((0, 2, 3)).tolist() == pytest.approx([0.75] * 3, abs=0.01)
+    both = (seen[:, 0] * seen[:, 1]).mean().item()
+    assert both == pytest.approx(0.75 if mask == "pixel" else 0.75**2, abs=0.01)
 
 
-def test_same_seed_same_bytes_whatever_the_batch() -> None:
+def test_same_seed_same_bytes_other_seed_others() -> None:
     images = smooth_images(20, 32, 32, seed=3)
 
-    def run(seed: int, batch_size: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return matrix_completion(images, generator=generator, batch_size=batch_size)
+    def run(seed: int) -> torch.Tensor:
+        return matrix_completion(images, generator=torch.Generator().manual_seed(seed))
 
-    first = run(1, 512)
-    assert torch.equal(run(1, 512), first)
-    assert not torch.equal(run(2, 512), first)
+    assert torch.equal(run(1), run(1))
+    assert not torch.equal(run(1), run(2))
+
+
+@pytest.mark.parametrize("mask", ["pixel", "entry"])
+@pytest.mark.parametrize("size", [32, 5, 1])
+def test_images_in_parts_give_what_they_give_together(size: int, mask: Any) -> None:
+    images = smooth_images(20, size, size, seed=3)
+    together = matrix_completion(
+        images, mask=mask, generator=torch.Generator().manual_seed(1)
+    ).int()
+    generator = torch.Generator().manual_seed(1)
+    parts = [
+        matrix_completion(part, mask=mask, generator=generator) for part in images.split([1, 12, 7])
+    ]
     # Another batch size may round a float32 product differently, but draws the same masks.
-    assert (run(1, 3).int() - first.int()).abs().max() <= 1
-
-
-def test_batches_are_the_whole_in_order() -> None:
-    images = smooth_images(7, 8, 8, seed=3)
-    batches = list(
-        complete_batches(images, generator=torch.Generator().manual_seed(0), batch_size=3)
-    )
-    assert [len(batch) for batch in batches] == [3, 3, 1]
-    whole = matrix_completion(images, generator=torch.Generator().manual_seed(0), batch_size=3)
-    assert torch.equal(torch.cat(batches), whole)
+    assert (torch.cat(parts).int() - together).abs().max() <= 1
 
 
 def test_high_frequency_poison_shrinks() -> None:
@@ -217,28 +193,30 @@ def test_no_images_are_no_trouble() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"drop": 1.0}, r"drop probability in \[0, 1\), got 1.0"),
-        ({"drop": -0.1}, "drop probability"),
-        ({"drop": float("nan")}, "drop probability"),
-        ({"keep": 0.0}, r"singular values in \(0, 1\], got 0.0"),
-        ({"keep": 1.1}, "singular values"),
-        ({"batch_size": 0}, "batch size of at least 1"),
+        ({"drop": 1.0}, "drop is 1.0; give a probability of at least 0 and below 1"),
+        ({"drop": -0.1}, "drop is -0.1"),
+        ({"drop": float("nan")}, "drop is nan"),
+        ({"keep": 0.0}, "keep is 0.0; give a share of singular values above 0 and at most 1"),
+        ({"keep": 1.1}, "keep is 1.1"),
+        ({"keep": float("nan")}, "keep is nan"),
+        ({"rank": 0}, "rank is 0, but the matrices are 8 x 10; give a rank from 1 to 8"),
+        ({"rank": 9}, "rank is 9, but the matrices are 8 x 10; give a rank from 1 to 8"),
+        ({"rank": 9, "layout": "side"}, "rank is 9, but the matrices are 8 x 30; give"),
+        ({"eta": 1.0}, "eta is 1.0; give a number of at least -2 and below 1"),
+        ({"eta": -2.1}, "eta is -2.1"),
+        ({"eta": float("nan")}, "eta is nan"),
+        ({"keep": 0.5, "rank": 3}, "exclude one another; give only one of them"),
+        ({"rank": 3, "eta": 0.0}, "exclude one another"),
+        ({"layout": "below"}, "layout is 'below'; give apart or side"),
+        ({"mask": "row"}, "mask is 'row'; give pixel or entry"),
     ],
 )
-def test_bad_options_are_refused_before_any_work(options: Any, message: str) -> None:
-    images = smooth_images(2, 8, 8, seed=0)
+def test_bad_options_are_refused(options: Any, message: str) -> None:
+    images = smooth_images(2, 8, 10, seed=0)
     with pytest.raises(ValueError, match=message):
-        complete_batches(images, generator=torch.Generator(), **options)
+        matrix_completion(images, generator=torch.Generator(), **options)
 
 
 def test_bad_images_are_refused() -> None:
     with pytest.raises(ValueError, match="expected uint8 images"):
         matrix_completion(torch.zeros((2, 3, 4, 4)), generator=torch.Generator())
-
-
-def test_every_registered_defense_exists() -> None:
-    import importlib
-
-    for spec in DEFENSES.values():
-        module, _, name = spec.partition(":")
-        assert callable(getattr(importlib.import_module(module), name))

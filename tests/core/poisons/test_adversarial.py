@@ -70,8 +70,8 @@ def test_the_classifier_is_an_ordinary_one_of_the_clean_pictures() -> None:
         "min_lr": 0.001, "weight_decay": 1e-4, "momentum": 0.9, "loss_scale": 1.0,
     }  # fmt: skip
     learner = build_learner(
-        "supervised", values, num_classes=CLASSES, device=torch.device("cpu"), bf16=False, seed=7,
-        role="attacker",
+        "supervised", values, num_classes=CLASSES, mean=MEAN, std=STD, device=torch.device("cpu"),
+        bf16=False, seed=7, role="attacker",
     )  # fmt: skip
     plain = {
         "crop_area": 1.0, "flip_prob": 0.5, "jitter": 1.0, "jitter_prob": 0.0, "gray_prob": 0.0,

@@ -13,7 +13,7 @@ from pil_views import NAMES, PIL_OPERATIONS, from_pil, pictures, pil_crop, pil_v
 from torch import Tensor
 from torchvision.transforms import ColorJitter
 
-from cptools.core.views import ViewParams, Views, normalize
+from cptools.core.views import ViewParams, Views, draw_views, normalize
 from cptools.core.views.color import jitter, plan_jitter
 from cptools.core.views.geometry import resized_crop
 
@@ -331,3 +331,34 @@ def test_shifts_are_uniform_and_leave_the_other_numbers_alone() -> None:
 def test_padding_is_refused_below_zero() -> None:
     with pytest.raises(ValueError, match="pad must not be negative"):
         replace(PLAIN, pad=-1)
+
+
+def test_a_weak_view_is_a_shifted_and_flipped_window_and_nothing_else() -> None:
+    views = Views(32, MEAN, STD, flip=0.3)
+    weak = views.weak()
+    x = torch.rand(300, 3, 32, 32, generator=seeded(0))
+    params = weak.draw(300, 32, 32, seeded(1))
+    assert not (params.jitter | params.gray).any()
+    assert (params.height == 32).all()
+    assert (params.width == 32).all()
+    assert (int(params.top.min()), int(params.left.max())) == (0, 8)  # 4 pixels either way
+    assert 0.2 < float(params.flip.float().mean()) < 0.4
+    padded = torch.nn.functional.pad(x, (4,) * 4)
+    for i, view in enumerate(weak.apply(x, params)):
+        top, left = int(params.top[i]), int(params.left[i])
+        window = padded[i, :, top : top + 32, left : left + 32]
+        expected = normalize(window.flip(2)[None] if params.flip[i] else window[None], MEAN, STD)
+        torch.testing.assert_close(view, expected[0], atol=1e-5, rtol=0)
+    assert weak.weak() == weak
+    assert Views(8, MEAN, STD).weak().pad == 1
+
+
+def test_drawing_several_views_is_one_draw_of_copies() -> None:
+    x = torch.rand(11, 3, 8, 8, generator=seeded(0))
+    views = Views(8, MEAN, STD)
+    view_a, view_b = draw_views(views, x, 2, seeded(1))
+    both = views(torch.cat([x, x]), seeded(1))
+    assert torch.equal(draw_views(views, x, 1, seeded(1))[0], views(x, seeded(1)))
+    assert torch.equal(view_a, both[:11])
+    assert torch.equal(view_b, both[11:])
+    assert bool((view_a != view_b).flatten(1).any(1).all())

@@ -1,0 +1,131 @@
+"""Accuracies as bars, with intervals and each seed's value (after CP figure 1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from cptools.figures.style import FAINT, INK, OKABE_ITO, figure_style, text_width
+
+_PANEL, _EDGE, _SPACE, _TITLE, _AXIS, _LINE = 4.0, 0.15, 0.1, 0.28, 0.46, 0.16  # inches
+_BAR, _GAP = 0.25, 0.14  # inches: the place of a bar, and between groups of them
+_FILL, _TINT = 0.8, 0.5  # shares of its place that a bar takes, and of its color in what fills it
+_HANDLE = 0.45  # inches: a patch of the legend and the space about it
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar; numbers are in percent.
+
+    Attributes:
+        name: What stands beside it; bars of one name stand together.
+        values: One a seed.
+        mean: Where the bar ends.
+        low: Lower end of the interval.
+        high: Upper end.
+        series: Its name in the legend, by which it is colored; empty where there are none.
+    """
+
+    name: str
+    values: Sequence[float]
+    mean: float
+    low: float
+    high: float
+    series: str = ""
+
+
+def accuracy_bars(bars: Sequence[Bar], *, title: str = "", caption: str = "") -> Figure:
+    """Draw horizontal bars from 0 to 100 percent, with the mean in figures beside them.
+
+    Args:
+        bars: From top to bottom, in the order in which their names first appear; those of one name
+            in the order in which the series do.
+        title: Above the picture.
+        caption: One line below it.
+
+    Returns:
+        The figure, for `save_figure`. A line is an interval; dots are the values, of several.
+
+    Raises:
+        ValueError: There is nothing to draw, or too many series.
+    """
+    series = list(dict.fromkeys(bar.series for bar in bars))
+    names = list(dict.fromkeys(bar.name for bar in bars))
+    if not bars:
+        raise ValueError("there are no accuracies to draw")
+    if len(series) > len(OKABE_ITO):
+        raise ValueError(f"{len(series)} series cannot be told apart; at most 7 fit")
+    bars = sorted(bars, key=lambda bar: (names.index(bar.name), series.index(bar.series)))
+    gap = _GAP if len(names) < len(bars) else 0.0
+    group = np.array([names.index(bar.name) for bar in bars])
+    y = _BAR * (np.arange(len(bars)) + 0.5) + gap * (group + 0.5)  # inches from the top
+    panel = _BAR * len(bars) + gap * len(names)
+    with figure_style():
+        left = _EDGE + max(text_width(name, 9) for name in names) + _SPACE
+        entry = _HANDLE + max(text_width(name, 9) for name in series)
+        room = max(_PANEL + 0.5, text_width(title, 11, bold=True), text_width(caption, 8), entry)
+        width = left + room + _EDGE
+        columns = min(len(series), int(room / entry))
+        legend = -(-len(series) // columns) if any(series) else 0
+        above = _EDGE + (_TITLE if title else 0) + 0.22 * legend
+        below = _AXIS + (0.24 if caption else 0)
+        height = above + panel + below
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((left / width, below / height, _PANEL / width, panel / height))
+        axes.set_xlim(0, 100)
+        axes.set_ylim(panel, 0)
+        axes.set_xlabel("accuracy (%)")
+        axes.grid(visible=False, axis="y")
+        axes.set_yticks([y[group == k].mean() for k in range(len(names))], names)
+        axes.tick_params(axis="y", labelsize=9, pad=72 * _SPACE)
+        for bar, middle in zip(bars, y, strict=True):
+            color = OKABE_ITO[series.index(bar.series)]
+            axes.barh(middle, bar.mean, _FILL * _BAR, color=_tint(color), edgecolor=color)
+            axes.errorbar(
+                bar.mean, middle, xerr=[[bar.mean - bar.low], [bar.high - bar.mean]],
+                fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5, capthick=1.2, clip_on=False,
+            )  # fmt: skip
+            if len(bar.values) > 1:
+                axes.plot(
+                    bar.values, [middle + 0.055] * len(bar.values), linestyle="", marker="o",
+                    markersize=2.6, markeredgewidth=0, color=INK, clip_on=False,
+                )  # fmt: skip
+            axes.text(
+                100 + 40 / _PANEL, middle, f"{bar.mean:.1f}",
+                ha="right", va="center_baseline", fontsize=8, color=INK,
+            )  # fmt: skip
+        if title:
+            figure.text(
+                left / width, 1 - 0.12 / height, title,
+                ha="left", va="top", fontsize=11, fontweight="bold",
+            )  # fmt: skip
+        if legend:
+            figure.legend(
+                handles=[
+                    Patch(facecolor=_tint(color), edgecolor=color, label=name)
+                    for name, color in zip(series, OKABE_ITO, strict=False)
+                ],
+                loc="upper left",
+                bbox_to_anchor=(left / width, 1 - (0.14 + (_TITLE if title else 0)) / height),
+                borderaxespad=0,
+                borderpad=0,
+                ncols=columns,
+                labelspacing=0.4,
+                columnspacing=1.4,
+                handlelength=1.4,
+            )
+        if caption:
+            figure.text(
+                left / width, 0.1 / height, caption,
+                ha="left", va="bottom", fontsize=8, color=FAINT,
+            )  # fmt: skip
+    return figure
+
+
+def _tint(color: str) -> tuple[float, float, float]:
+    """A light color of the same hue, on which black can be read."""
+    red, green, blue = (1 - _TINT * (1 - part) for part in to_rgb(color))
+    return red, green, blue
