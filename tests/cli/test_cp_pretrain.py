@@ -69,9 +69,9 @@ def test_supervised_learning_alone_uses_labels(make, tmp_path, files, alg):
     clean = open_artifact(files / "clean.safetensors").read()
     write_artifact(replace(clean, train_labels=clean.train_labels * 0), tmp_path / "one")
     curves = [
-        make(
-            "cp-pretrain", path, *learner(alg, files), *TINY_TRAINING, o=tmp_path / "a"
-        ).tensors["curve.loss"]
+        make("cp-pretrain", path, *learner(alg, files), *TINY_TRAINING, o=tmp_path / "a").tensors[
+            "curve.loss"
+        ]
         for path in (files / "clean.safetensors", tmp_path / "one")
     ]
     assert np.array_equal(*curves) == (alg != "supervised")

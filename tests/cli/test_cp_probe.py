@@ -234,9 +234,7 @@ def test_encoders_of_adversarial_training_are_measured_as_any(make, tool, tmp_pa
 
     clean = files / "clean.safetensors"
     labels = ["--labels-from", files / "encoder.safetensors"] if alg == "advcl" else []
-    made = make(
-        "cp-pretrain", clean, "--alg", alg, *labels, *TINY_TRAINING, o=tmp_path / "encoder"
-    )
+    made = make("cp-pretrain", clean, "--alg", alg, *labels, *TINY_TRAINING, o=tmp_path / "encoder")
     arguments = ("cp-probe", tmp_path / "encoder", "--precision", "fp32")
     done = tool(*arguments, "--method", "distances")
     assert (done.code, done.err) == (0, "")
