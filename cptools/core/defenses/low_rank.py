@@ -97,7 +97,7 @@ def in_slabs(work: Callable[..., Tensor], size: int, *batch: Tensor) -> Tensor:
     they stay in a processor's caches. A CUDA device takes all at once.
 
     Args:
-        work: From tensors [B, ...] to one tensor [B, ...].
+        work: From tensors [B, ...] to one of the shape and type of the first.
         size: Rows in a slab, at least 1; the last may have fewer.
         batch: Tensors with equally many rows.
 
@@ -107,14 +107,22 @@ def in_slabs(work: Callable[..., Tensor], size: int, *batch: Tensor) -> Tensor:
     threads = torch.get_num_threads()
     if batch[0].is_cuda or len(batch[0]) <= size:
         return work(*batch)
-    slabs = zip(*(tensor.split(size) for tensor in batch), strict=True)
+    out = torch.empty_like(batch[0])
+    slabs = list(zip(*(tensor.split(size) for tensor in (out, *batch)), strict=True))
+
+    def run(slab: tuple[Tensor, ...]) -> None:
+        slab[0].copy_(work(*slab[1:]))
+
     if threads == 1:
-        return torch.cat([work(*slab) for slab in slabs])
+        for slab in slabs:
+            run(slab)
+        return out
     try:
         with ThreadPoolExecutor(threads, "slab", torch.set_num_threads, (1,)) as pool:
-            return torch.cat(list(pool.map(lambda slab: work(*slab), slabs)))
+            list(pool.map(run, slabs))
     finally:
         torch.set_num_threads(threads)  # what a thread sets holds for those started after it
+    return out
 
 
 def _purify(y: Tensor, rank: int) -> tuple[Tensor, Tensor]:

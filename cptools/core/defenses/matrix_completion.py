@@ -72,9 +72,10 @@ def matrix_completion(
         return images.clone()
 
     shape = (len(images), channels if mask == "entry" else 1, height, width)
-    observed = (torch.rand(shape, generator=generator) >= drop).to(images.device)
+    draws = torch.rand(shape, generator=generator).to(images.device)
 
-    def complete(images: Tensor, observed: Tensor) -> Tensor:
+    def complete(images: Tensor, draws: Tensor) -> Tensor:
+        observed = draws >= drop
         y = _to_matrices(images.float().div_(127.5).sub_(1).mul_(observed), layout)
         fraction = _to_matrices(observed.expand_as(images), layout).float().mean((2, 3))  # [N, M]
         if eta is not None:
@@ -86,7 +87,7 @@ def matrix_completion(
         completed = estimate.add_(1).mul_(127.5).round_().to(torch.uint8)
         return _to_images(completed, layout, channels).contiguous()
 
-    return in_slabs(complete, max(1, SLAB // channels), images, observed)
+    return in_slabs(complete, max(1, SLAB // channels), images, draws)
 
 
 def _check(
