@@ -36,8 +36,10 @@ class AdvCL(Algorithm):
 
     Where this differs from the official code: it takes pseudo-labels from an encoder pretrained on
     ImageNet, clean images that the victim of a poison does not have; here they are clusters of the
-    features of whatever encoder one has trained. It does not normalize pixels. Its weight of 0.2
-    stands beside a contrastive loss that is 0.5 / 0.07 times the textbook one.
+    features of whatever encoder one has trained. Its weight of 0.2 stands beside a contrastive loss
+    that is 0.5 / 0.07 times the textbook one. It does not normalize pixels, and passes the plain
+    views through the network again at every step of the attack, to the same embeddings: their
+    running statistics move faster.
 
     A victim, not an attacker: adversarial views are constants to the gradient of a poison.
 

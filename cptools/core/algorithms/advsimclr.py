@@ -16,12 +16,13 @@ from cptools.core.views import DrawsViews, draw_views
 class AdvSimCLR(SimCLR):
     """Adversarial SimCLR: NT-Xent of two views and the adversarial example of the first.
 
-    The example climbs the NT-Xent of the first and second view inside the ball about the first
-    (instance-wise attack; Kim, Tack, Hwang, NeurIPS 2020, section 3.1), and is a positive of both
-    afterwards, and a negative of the other images (section 3.2). As in their official code, batch
-    norm takes running statistics during the attack, and sees all three views of a batch jointly in
-    training. Left out is the official code's further term between the example and the second view,
-    which it weighs by 1/256.
+    The example climbs the NT-Xent of the first and second view inside the ball about the first: an
+    instance-wise attack, without labels (Kim, Tack, Hwang, NeurIPS 2020). It is a positive of both
+    afterwards, and a negative of the other images. As in their official code (Kim-Minseon/RoCL),
+    batch norm takes running statistics during the attack, and sees all three views of a batch
+    jointly in training. That code sums over the two positives of an embedding, where this takes the
+    mean; it adds a term between the example and the second view, of weight 1/256, which is left
+    out; and it does not normalize pixels.
 
     A victim, not an attacker: adversarial views are constants to the gradient of a poison.
 

@@ -6,8 +6,8 @@ multiplications alone, by what electronic structure theory calls purification of
 
     X = I - G / |G| has its eigenvalues in [0, 1]; those to be dropped are the largest. Square X if
     its trace says that too many of them are left, take I - (I - X)^2 if too few, and they part to 0
-    and 1 (Niklasson, Physical Review B 66, 155115, 2002). A few steps of P <- 3 P^2 - 2 P^3
-    (McWeeny, Reviews of Modern Physics 32, 335, 1960) polish; here one, while P meets Y.
+    and 1 (Niklasson, Physical Review B 66, 155115, 2002). A last step P <- 3 P^2 - 2 P^3 (McWeeny,
+    Reviews of Modern Physics 32, 335, 1960) is taken while P meets Y.
 
 Squaring (X - c) / (1 - c) instead folds the lower end of the spectrum onto itself and parts the
 rest faster (Rubensson, Journal of Chemical Theory and Computation 7, 1233, 2011). He takes c from
@@ -19,6 +19,7 @@ The more steps, the closer are neighbors that still part, but so do rounding err
 `_CHECKS[-1]` steps in float32 the few matrices that have not parted go to eigenvectors in float64,
 as do large matrices, whose eigenvalues lie closer. What has parted is within 1e-3 of the exact
 truncation, in the Frobenius norm relative to it; photographs with dropped pixels, within 2e-4.
+tests/benchmarks/usvt.py measures speed and error.
 
 B matrices of H x W, H <= W.
 """
@@ -29,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-SLAB = 512  # matrices of 32 x 32 worked on at a time
+SLAB = 384  # matrices worked on at a time: 128 images of three channels
 
 _FOLDS = 16  # steps with c > 0, which would keep the ends apart from 0 and 1 for good
 _CHECKS = (20, 24, 28)  # steps after which matrices that have parted leave
@@ -155,7 +156,8 @@ def _purify(y: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         excess = _diagonal(x).sum(1) - ones
         if step in _CHECKS:
             parted = before + excess.abs() < _PARTED
-            p[left], p_kept[left] = x, kept
+            p.index_copy_(0, left, x)
+            p_kept.index_copy_(0, left, kept)
             rest = (~parted).nonzero()[:, 0]
             x, ones, kept, excess, left = (t[rest] for t in (x, ones, kept, excess, left))
     # Where the eigenvalues at 1 are those to be dropped, the projection is I - P.

@@ -152,6 +152,19 @@ def test_same_seed_same_bytes_other_seed_others() -> None:
     assert not torch.equal(run(1), run(2))
 
 
+def test_threads_change_no_byte() -> None:
+    images = smooth_images(600, 12, 12, seed=3)
+    alone = matrix_completion(images, generator=torch.Generator().manual_seed(1))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        shared = matrix_completion(images, generator=torch.Generator().manual_seed(1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(shared, alone)
+
+
 @pytest.mark.parametrize("mask", ["pixel", "entry"])
 @pytest.mark.parametrize("size", [32, 5, 1])
 def test_images_in_parts_give_what_they_give_together(size: int, mask: Any) -> None:
