@@ -83,7 +83,7 @@ QUICK_ALGORITHM: dict[str, Values] = {
     },
     "advcl": {
         "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5, "head_hidden": 64, "head_dim": 64,
-        "adv_epsilon": "8/255", "adv_steps": 3, "adv_step_size": 0.5, "ce_weight": 0.028,
+        "adv_epsilon": "4/255", "adv_steps": 3, "adv_step_size": 0.5, "ce_weight": 1.0,
     },
 }  # fmt: skip
 QUICK_EPOCHS = {

@@ -128,7 +128,7 @@ def test_pseudo_labels_may_come_through_the_pipe(tool, tmp_path, files):
 def test_dry_run_needs_no_pseudo_labels(tool, files):
     done = tool("cp-pretrain", files / "clean.safetensors", "--alg", "advcl", "--dry-run")
     assert (done.code, done.err) == (0, "")
-    assert json.loads(done.out)["adv_epsilon"] == "8/255"
+    assert json.loads(done.out)["adv_epsilon"] == "4/255"
 
 
 def test_stream(tool, files):
