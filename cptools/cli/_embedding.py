@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from cptools.artifacts.schema import Dataset, Encoder
     from cptools.core.evaluation.distances import Distances
+    from cptools.core.views import Views
 
 
 def check_size(encoder: "Encoder", dataset: "Dataset") -> None:
@@ -95,6 +96,30 @@ def view_settings(encoder: "Encoder", recipe: str) -> dict[str, Any]:
     return {name: values[name] for name in recipes.VIEWS}
 
 
+def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None) -> "Views":
+    """Random views as in the training of an encoder.
+
+    Args:
+        encoder: whose.
+        views: what `view_settings` returned, by which they are made; left out, of recipe quick.
+
+    Raises:
+        UsageError: no views can be made by what the history says.
+    """
+    from operator import index
+
+    from cptools.core.build import build_views
+
+    views = views or view_settings(encoder, "quick")
+    try:
+        views = {**views, "pad": index(views["pad"])}
+        return build_views(views, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:  # anybody's header
+        raise UsageError(
+            f"the views in the encoder's history cannot be made: {error}; train it again"
+        ) from None
+
+
 def measure_distances(
     encoder: "Encoder",
     dataset: "Dataset",
@@ -117,21 +142,12 @@ def measure_distances(
     Raises:
         UsageError: the images or the views do not suit the encoder.
     """
-    from operator import index
-
     import torch
 
-    from cptools.core.build import build_views
     from cptools.core.evaluation.distances import Distances, view_distances
 
     check_size(encoder, dataset)
-    try:
-        views = {**views, "pad": index(views["pad"])}
-        drawn = build_views(views, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
-    except (TypeError, ValueError, OverflowError) as error:  # anybody's header
-        raise UsageError(
-            f"the views in the encoder's history cannot be made: {error}; train it again"
-        ) from None
+    drawn = build_training_views(encoder, views)
     network, embed, kind = build_embedding(encoder, place)
     images = torch.from_numpy(dataset.train_images)
     return Distances.of(view_distances(network, embed, images, drawn, seed=seed, bf16=bf16)), kind

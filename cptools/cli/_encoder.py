@@ -21,8 +21,9 @@ def build_backbone(encoder: "Encoder", place: "device") -> "Backbone":
 
     from cptools.core.build import build_encoder
     from cptools.core.encoders import ENCODERS
+    from cptools.core.encoders.lab import PREFIX
 
-    if encoder.architecture not in ENCODERS:
+    if encoder.architecture.removeprefix(PREFIX) not in ENCODERS:
         raise UsageError(
             f"unknown architecture {encoder.architecture!r}; this version has {', '.join(ENCODERS)}"
         )

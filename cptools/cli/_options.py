@@ -19,11 +19,11 @@ def options_of(knobs: Mapping[str, Knob]) -> dict[str, Any]:
 def option_of(name: str, knob: Knob, *, metavar: str | None = None) -> Any:
     """The option of one setting: an annotation."""
     flag, annotated = "--" + name.replace("_", "-"), cast("Any", Annotated)
-    if isinstance(knob.kind, tuple):
+    if isinstance(knob.kind, tuple) and not knob.several:
         return annotated[str | None, one_of(flag, knob.kind, knob.text)]
-    if knob.kind is Fraction:
-        parser = partial(_fraction, knob)
-        option = typer.Option(flag, metavar=metavar or "X", parser=parser, help=knob.text)
+    if isinstance(knob.kind, tuple) or knob.kind is Fraction:
+        meta = ",".join(knob.kind) if isinstance(knob.kind, tuple) else metavar or "X"
+        option = typer.Option(flag, metavar=meta, parser=partial(_text, knob), help=knob.text)
         return annotated[str | None, option]
     option = typer.Option(
         flag,
@@ -35,7 +35,7 @@ def option_of(name: str, knob: Knob, *, metavar: str | None = None) -> Any:
     return annotated[knob.kind | None, option]
 
 
-def _fraction(knob: Knob, text: str) -> str:
+def _text(knob: Knob, text: str) -> str:
     try:
         return str(read_value(knob, text))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Pictures of several things: distances, separability, images row by row, accuracies as bars."""
+"""Pictures of several things: distances, separability, images row by row, bars, ROC curves."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ from cptools.cli._app import UsageError
 from cptools.cli._data import chain_name, path_name
 from cptools.cli._embedding import measure_distances, view_settings
 from cptools.cli._noise import clean_images
-from cptools.cli._reports import Condition
+from cptools.cli._reports import Audited, Condition
 
 if TYPE_CHECKING:
     from torch import device
@@ -25,16 +25,22 @@ def draw_distances(
     """Distances of two views of each dataset's images, over one another; poisoned ones first."""
     from cptools.core.device import choose_bf16
     from cptools.core.evaluation.distances import BINS, MOST
+    from cptools.core.knobs import AUGMENTATIONS
     from cptools.figures.histogram import distance_histograms
 
     views = view_settings(encoder, "quick")
+    unused = set(AUGMENTATIONS) - set(str(views["views"]).split(","))
     bf16 = choose_bf16("auto", place)
     datasets = sorted(datasets, key=lambda dataset: not chain_name(dataset.history))
     series, kind = {}, ""
     for name, dataset in zip(_names(datasets), datasets, strict=True):
         found, kind = measure_distances(encoder, dataset, views, place, seed=SEED, bf16=bf16)
         series[f"{name}: mean {found.mean:.3f}, median {found.median:.3f}"] = found.counts
-    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in views.items())
+    told = ", ".join(
+        f"{name.replace('_', ' ')} {str(value).replace(',', ' ')}"
+        for name, value in views.items()
+        if value != "" and name.removesuffix("_prob") not in unused
+    )
     return distance_histograms(
         series,
         [MOST * edge / BINS for edge in range(BINS + 1)],
@@ -110,6 +116,26 @@ def draw_accuracies(conditions: Sequence[Condition], *, grid: bool, title: str |
         bars,
         title="Accuracy" if title is None else title,
         caption=_measured(conditions),
+    )
+
+
+def draw_roc(audits: Sequence[Audited], *, title: str | None) -> Any:
+    """How well the audit tells each condition from the first, the benign one."""
+    from cptools.core.evaluation.statistics import roc
+    from cptools.figures.roc import Curve, roc_curves
+
+    benign, *poisoned = audits
+    if not poisoned:
+        raise UsageError(
+            f"a ROC curve needs two conditions, this is {benign.name} alone; give audits of benign"
+            " datasets, then of poisoned ones"
+        )
+    count = len(benign.scores)
+    return roc_curves(
+        [Curve(audited.name, *roc(benign.scores, audited.scores)) for audited in poisoned],
+        title="Detection of poison" if title is None else title,
+        caption=f"against {count} {'dataset' if count == 1 else 'datasets'} of {benign.name}; area"
+        " under the curve in the legend",
     )
 
 

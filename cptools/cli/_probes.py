@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Values = dict[str, Any]
 Report = dict[str, Any]  # keys are stable, units in their names
 
+SUSPECTS = 20  # images that an audit names
+
 
 def report_encoder(
     encoder: "Encoder", dataset: "Dataset", settings: Values, place: "device", *, quiet: bool
@@ -82,9 +84,63 @@ def report_noise(
     ]
 
 
+def report_audit(dataset: "Dataset", settings: Values, place: "device", *, quiet: bool) -> Report:
+    """The line of a dataset that may be poisoned."""
+    import torch
+
+    from cptools.artifacts.history import dataset_digest
+    from cptools.artifacts.provenance import history_to_json
+    from cptools.core.evaluation.audit import PARTS, Audit, audit
+
+    work = audit(
+        torch.from_numpy(dataset.train_images),
+        torch.from_numpy(dataset.train_labels),
+        len(dataset.classes),
+        seed=settings["seed"],
+        device=place,
+    )
+    found = Audit.of(
+        track(
+            work, total=PARTS, describe=lambda part: f"{part.score:.2f}", label="audit", quiet=quiet
+        )
+    )
+    marked = (found.evidence >= 1).nonzero().squeeze(1)
+    worst = marked[found.evidence[marked].argsort(descending=True, stable=True)][:SUSPECTS]
+    return {
+        "verdict": found.verdict,
+        "score": _short(found.score),
+        "agreement_score": _short(found.agreement.score),
+        "noise_score": _short(found.noise.score),
+        "color_agreement": _short(found.color.value),
+        "color_agreement_deviation": _short(found.color.deviation),
+        "gray_agreement": _short(found.gray.value),
+        "gray_agreement_deviation": _short(found.gray.deviation),
+        "class_agreement": dict(
+            zip(dataset.classes, map(_short, found.agreement.by_class), strict=True)
+        ),
+        "noisy_percent": round(100 * found.noise.share, 2),
+        "noise_level": _short(found.noise.white),
+        "noise_color": _short(found.noise.color),
+        "marked_percent": round(100 * len(marked) / len(found.evidence), 2),
+        "suspects": worst.tolist(),
+        "total": len(found.evidence),
+        "dataset": dataset.name,
+        "dataset_sha256": dataset_digest(dataset),
+        "settings": settings,
+        "history": history_to_json(dataset.history),
+    }
+
+
 def sentence(report: Report) -> str:
     """A line of the report for a person."""
     method = report["settings"]["method"]
+    if method == "audit":
+        return (
+            f"{report['verdict']}: {report['total']} images of {report['dataset']} score"
+            f" {report['score']:.2f}, where 1 raises the alarm (detail shared within classes:"
+            f" {report['agreement_score']:.2f}; color of noise: {report['noise_score']:.2f});"
+            f" {report['marked_percent']:.1f} % of the images marked"
+        )
     if method == "separability":
         return (
             f"{report['classifier']} classifier of noise alone: the class of"
@@ -107,6 +163,10 @@ def sentence(report: Report) -> str:
         f"{report['accuracy_percent']:.1f} % of {report['total']} test images of"
         f" {report['dataset']} ({_interval(report)}; {what} of {model}{note})"
     )
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.6g}")
 
 
 def _interval(report: Report) -> str:

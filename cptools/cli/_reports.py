@@ -1,12 +1,14 @@
-"""Reports of `cp-probe`: read, and grouped into conditions, whose probes differ by their seeds."""
+"""Reports of `cp-probe`: read, and grouped into conditions, whose lines differ by their seeds."""
 
 import io
 import json
+import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from cptools.cli._app import UsageError
@@ -14,7 +16,7 @@ from cptools.cli._app import UsageError
 
 @dataclass(frozen=True)
 class Probe:
-    """A line of a report.
+    """A line that tells an accuracy.
 
     Attributes:
         accuracy: in percent, as are `low` and `high`.
@@ -31,6 +33,23 @@ class Probe:
     high: float
     classifier: str
     method: str
+    dataset: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line of an audit.
+
+    Attributes:
+        score: at least 0; alarm is raised from 1 on.
+        verdict: in a word.
+        dataset: its name; empty where the line does not say.
+        digest: of the dataset.
+    """
+
+    score: float
+    verdict: str
     dataset: str
     digest: str
 
@@ -79,6 +98,34 @@ class Condition:
         return row, column
 
 
+@dataclass(frozen=True)
+class Audited:
+    """Audits of datasets that were made alike.
+
+    Attributes:
+        name: what a table or picture calls them.
+        findings: one a dataset.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def scores(self) -> list[float]:
+        """One a dataset."""
+        return [finding.score for finding in self.findings]
+
+    def summary(self) -> tuple[str, str, str, str]:
+        """Median and range of the scores, number of datasets, and verdicts, most frequent first."""
+        verdicts = Counter(finding.verdict for finding in self.findings).most_common()
+        return (
+            f"{median(self.scores):.2f}",
+            f"{min(self.scores):.2f} to {max(self.scores):.2f}",
+            f"{len(self.scores)}",
+            ", ".join(f"{count} {verdict}" for verdict, count in verdicts),
+        )
+
+
 def is_report(path: str) -> bool:
     """Whether what `resolve_input` returned begins as JSON does, and no artifact.
 
@@ -98,29 +145,44 @@ def is_report(path: str) -> bool:
         return file.read(1) == b"{"
 
 
-def read_conditions(files: Sequence[str]) -> list[Condition]:
+def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited]]:
     """Read reports and group them, in the order in which conditions first appear.
 
     Files whose names are alike but for a number at the end (clean-0.jsonl, clean-1.jsonl) are
     seeds of one condition. Datasets and classifiers that one file tells apart are conditions of
     their own. A file that is given twice counts once.
 
+    Returns:
+        Accuracies, or audits: one of the two is empty.
+
     Raises:
-        UsageError: a file holds no accuracies, or has no name.
+        UsageError: a file holds neither, or has no name; or there are both.
     """
-    found: dict[str, list[Probe]] = {}
+    probes: dict[str, list[Probe]] = {}
+    findings: dict[str, list[Finding]] = {}
     for file in dict.fromkeys(files):
-        probes = _read(file)
-        several = len({probe.digest for probe in probes}) > 1
-        for probe in probes:
+        lines = _read(file)
+        several = len({line.digest for line in lines}) > 1
+        for line in lines:
             words = [Path(file).stem.rstrip("0123456789").rstrip("-")]
-            words += [probe.classifier] if probe.classifier else []
-            words += ["on", probe.dataset, probe.digest[:6]] if several else []
-            found.setdefault(" ".join(words), []).append(probe)
-    return [Condition(name, tuple(probes)) for name, probes in found.items()]
+            on = ["on", line.dataset, line.digest[:6]] if several else []
+            if isinstance(line, Finding):
+                findings.setdefault(" ".join([*words, *on]), []).append(line)
+            else:
+                words += [line.classifier] if line.classifier else []
+                probes.setdefault(" ".join([*words, *on]), []).append(line)
+    if probes and findings:
+        raise UsageError(
+            f"{next(iter(findings))} was audited, {next(iter(probes))} is an accuracy; give one or"
+            " the other"
+        )
+    return (
+        [Condition(name, tuple(lines)) for name, lines in probes.items()],
+        [Audited(name, tuple(lines)) for name, lines in findings.items()],
+    )
 
 
-def _read(file: str) -> list[Probe]:
+def _read(file: str) -> list[Probe | Finding]:
     """The reports in a file of JSON lines."""
     if file == "-":
         raise UsageError("reports are told apart by the names of their files; give files")
@@ -128,9 +190,8 @@ def _read(file: str) -> list[Probe]:
         lines = [json.loads(line) for line in Path(file).read_text("utf-8").splitlines()]
         if any(isinstance(line, dict) and "close_percent" in line for line in lines):
             raise UsageError(f"{file} holds distances, not accuracies; probe by another --method")
-        probes = [_probe(line) for line in lines]
-        if probes and all(0 <= p.low <= p.accuracy <= p.high <= 100 for p in probes):
-            return probes
+        if lines:
+            return [_finding(line) if "verdict" in line else _probe(line) for line in lines]
     except (ValueError, LookupError, TypeError, AttributeError):
         pass
     except OSError as error:
@@ -139,12 +200,26 @@ def _read(file: str) -> list[Probe]:
 
 
 def _probe(line: dict[str, Any]) -> Probe:
-    return Probe(
+    probe = Probe(
         accuracy=line["accuracy_percent"],
         low=line["low_percent"],
         high=line["high_percent"],
         classifier=str(line.get("classifier", "")),
         method=str(line.get("settings", {}).get("method", "")),
+        dataset=str(line.get("dataset", "")),
+        digest=str(line.get("dataset_sha256", "")),
+    )
+    if not 0 <= probe.low <= probe.accuracy <= probe.high <= 100:
+        raise ValueError("no accuracy")
+    return probe
+
+
+def _finding(line: dict[str, Any]) -> Finding:
+    if not 0 <= line["score"] < math.inf:
+        raise ValueError("no score")
+    return Finding(
+        score=line["score"],
+        verdict=str(line["verdict"]),
         dataset=str(line.get("dataset", "")),
         digest=str(line.get("dataset_sha256", "")),
     )

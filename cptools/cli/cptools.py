@@ -10,7 +10,7 @@ import typer
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
-from cptools.cli._reports import Condition, read_conditions
+from cptools.cli._reports import Audited, Condition, read_conditions
 from cptools.cli._streams import deliver, plan_output, resolve_input
 
 TOOLS = {
@@ -18,9 +18,10 @@ TOOLS = {
     "cp-perturb": "apply random noise or a delta to a dataset",
     "cp-generate": "poison a dataset, against contrastive or supervised learning",
     "cp-pretrain": "train an encoder on a dataset",
-    "cp-probe": "measure an encoder (linear probe, neighbors, views) or a poison",
+    "cp-probe": "measure an encoder (linear probe, neighbors, views) or a poison; audit a dataset",
     "cp-defend": "clean a dataset of poison: matrix completion and other defenses",
-    "cp-visualize": "draw a poison, defenses, training curves, distances of views, accuracies",
+    "cp-select": "keep a part of a dataset, a coreset: SAS, at random, class-balanced",
+    "cp-visualize": "draw a poison, defenses, training curves, distances of views, reports",
 }
 
 app = make_app("cptools")
@@ -104,21 +105,14 @@ def report(
     Reads the JSON lines of cp-probe. A row is a condition: files whose names are alike but for a
     number at the end (clean-0.jsonl, clean-1.jsonl) are seeds of one. Datasets and classifiers that
     one file tells apart are rows of their own. The interval is Student's, 95%, over the seeds; of
-    a single probe it is that probe's own, over the test images.
+    a single probe it is that probe's own, over the test images. Of audits: scores, verdicts, and
+    how well the score tells each condition from the first, which is to be the benign one.
     """
-    conditions = read_conditions(files)
-    if grid:
-        typer.echo("\n".join(_grid(conditions)))
-        return
-    typer.echo("| condition | accuracy (%) | 95% interval | seeds | each |")
-    typer.echo("| --- | --- | --- | --- | --- |")
-    for condition in conditions:
-        mean, low, high = condition.interval()
-        each = " ".join(f"{value:.1f}" for value in condition.values)
-        typer.echo(
-            f"| {condition.name} | {mean:.1f} | {low:.1f} to {high:.1f} | {len(condition.values)}"
-            f" | {each} |"
-        )
+    conditions, audits = read_conditions(files)
+    if audits and grid:
+        raise UsageError("--grid is for accuracies; leave it out")
+    table = _audits(audits) if audits else _grid(conditions) if grid else _rows(conditions)
+    typer.echo("\n".join(table))
 
 
 @tool(app, "import")
@@ -225,6 +219,35 @@ def export(
     path = resolve_input(file, starts_chain=False, sources=())
     check_writable(output)
     export_delta(read_delta(path), output, unit)
+
+
+def _rows(conditions: list[Condition]) -> list[str]:
+    """Conditions as lines of a Markdown table."""
+    lines = ["| condition | accuracy (%) | 95% interval | seeds | each |", "| --- " * 5 + "|"]
+    for condition in conditions:
+        mean, low, high = condition.interval()
+        each = " ".join(f"{value:.1f}" for value in condition.values)
+        lines.append(
+            f"| {condition.name} | {mean:.1f} | {low:.1f} to {high:.1f} | {len(condition.values)}"
+            f" | {each} |"
+        )
+    return lines
+
+
+def _audits(audits: list[Audited]) -> list[str]:
+    """Audits as lines of a Markdown table; the first condition is the benign one."""
+    from cptools.core.evaluation.statistics import roc
+
+    benign, *poisoned = audits
+    areas = ["", *(f"{roc(benign.scores, audited.scores)[2]:.3f}" for audited in poisoned)]
+    return [
+        "| condition | score (median) | range | datasets | verdicts | area under the ROC |",
+        "| --- " * 6 + "|",
+        *(
+            f"| {' | '.join([audited.name, *audited.summary(), area])} |"
+            for audited, area in zip(audits, areas, strict=True)
+        ),
+    ]
 
 
 def _grid(conditions: list[Condition]) -> list[str]:

@@ -232,7 +232,7 @@ def _train(
     )
     return Encoder(
         to_arrays(tensors),
-        architecture=settings["encoder"],
+        architecture=algorithm.encoder_prefix + settings["encoder"],
         width=settings["width"],
         feature_dim=algorithm.encoder.feature_dim,
         algorithm=settings["alg"],

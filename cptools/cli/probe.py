@@ -1,4 +1,4 @@
-"""`cp-probe`: measure an encoder, or the noise of a poisoned dataset."""
+"""`cp-probe`: measure an encoder or the noise of a poisoned dataset, or audit a dataset."""
 
 import json
 import sys
@@ -10,12 +10,14 @@ from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, tool
 from cptools.cli._data import clean_dataset
 from cptools.cli._embedding import view_settings
-from cptools.cli._probes import report_encoder, report_noise, sentence
+from cptools.cli._probes import report_audit, report_encoder, report_noise, sentence
 from cptools.cli._streams import check_one_stdin, resolve_input
 from cptools.cli._work import end_dry_run, show_settings
 from cptools.core.recipes import PROBE_METHODS  # noqa: TID253 - without torch
 
 app = make_app("cp-probe")
+
+DATASET_METHODS = ("separability", "audit")
 
 
 @tool(app)
@@ -24,7 +26,7 @@ def probe(
         str | None,
         typer.Argument(
             metavar="INPUT",
-            help="Encoder, or poisoned dataset: a file, or '-' for stdin, the default.",
+            help="Encoder or dataset: a file, or '-' for stdin, the default.",
             show_default=False,
         ),
     ] = None,
@@ -54,9 +56,13 @@ def probe(
             PROBE_METHODS,
             "lbfgs: linear, on cached features; sgd: linear, the paper's protocol; knn: nearest "
             "neighbors; head: the encoder's own classifier; distances: of two views; separability: "
-            "of a dataset's noise, by class.",
+            "of a dataset's noise, by class; audit: whether a dataset looks poisoned.",
         ),
     ] = None,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Short for --method audit: whether INPUT looks poisoned."),
+    ] = False,
     l2: Annotated[float | None, typer.Option("--l2", min=0.0, help="Weight decay (lbfgs).")] = None,
     iterations: Annotated[
         int | None,
@@ -98,16 +104,19 @@ def probe(
     verbose: opt.Verbose = False,
     version: Version = False,
 ) -> None:
-    """Measure an encoder, or the noise of a poisoned dataset.
+    """Measure an encoder or the noise of a poisoned dataset, or audit a dataset.
 
     An encoder is measured by a classifier on its frozen features. It trains on CLEAN labeled
     images, also for an encoder that was trained on poison (the paper's protocol), and is tested on
     the test images. The interval is Wilson's, 95%: it covers the choice of test images, not the
-    randomness of training. A dataset is measured by how well its noise tells the classes.
+    randomness of training. A poisoned dataset is measured by how well its noise tells the classes.
+    A dataset of unknown make is audited: a score that says whether it looks poisoned.
     """
     typed = dict(locals())
     from cptools.core import recipes
 
+    if audit and method not in (None, "audit"):
+        raise UsageError(f"--audit is a method of its own, as is --method {method}; leave one out")
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
     check_one_stdin(input=path, dataset=dataset)
 
@@ -118,7 +127,7 @@ def probe(
     if output not in (None, "-"):
         check_writable(output)
     reader = open_artifact(path, expect=("encoder", "dataset"))
-    method = _method(method, reader.header)
+    method = _method("audit" if audit else method, reader.header)
     artifact = reader.read()
     assert isinstance(artifact, Dataset | Encoder)
     source = artifact.source.name if artifact.source else ""
@@ -129,6 +138,8 @@ def probe(
     if isinstance(artifact, Encoder) and values["method"] == "distances":
         settings |= view_settings(artifact, recipe)
     if isinstance(artifact, Dataset):
+        if dataset and method == "audit":
+            raise UsageError(f"--dataset does not apply to {context}; leave it out")
         if dataset and len(dataset) > 1:
             raise UsageError("a poisoned dataset has one clean one; give --dataset once")
         if precision == "bf16":
@@ -144,7 +155,9 @@ def probe(
     settings |= {"device": place.type, "precision": "bf16" if bf16 else "fp32"}
     show_settings(settings, verbose=verbose)
     given: list[str | None] = [*dataset] if dataset else [None]
-    if isinstance(artifact, Dataset):
+    if isinstance(artifact, Dataset) and method == "audit":
+        reports = [report_audit(artifact, settings, place, quiet=quiet)]
+    elif isinstance(artifact, Dataset):
         reports = report_noise(artifact, given[0], settings, place, quiet=quiet)
     else:
         reports = [
@@ -171,16 +184,16 @@ def probe(
 def _method(given: str | None, header: dict[str, Any]) -> str | None:
     """The method for an artifact with this header; None for the recipe's."""
     if header["kind"] == "dataset":
-        if given not in (None, "separability"):
+        if given not in (None, *DATASET_METHODS):
             raise UsageError(
                 f"--method {given} measures an encoder, this is a dataset; train one on it with"
                 " cp-pretrain, or leave --method out"
             )
-        return "separability"
-    if given == "separability":
+        return given or "separability"
+    if given in DATASET_METHODS:
         raise UsageError(
-            "--method separability measures a poisoned dataset, this is an encoder; give the"
-            " dataset that it was trained on"
+            f"--method {given} measures a dataset, this is an encoder; give the dataset that it"
+            " was trained on"
         )
     return given or ("head" if header["algorithm"] == "supervised" else None)
 

@@ -16,11 +16,12 @@ from cptools.cli._pictures import (
     CLASSES,
     draw_accuracies,
     draw_distances,
+    draw_roc,
     draw_separability,
     draw_sheet,
     one_a_class,
 )
-from cptools.cli._reports import is_report, read_conditions
+from cptools.cli._reports import Audited, Condition, is_report, read_conditions
 from cptools.cli._streams import check_one_stdin, plan_output, resolve_input
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def visualize(
     column a class (figures 3 and 6 of the paper). Several datasets: the same images of each, a row
     a dataset (figure 9). Encoders: their curves of loss, alignment and uniformity over one another.
     An encoder and datasets: how far apart it puts two views of their images (figures 4d and 8).
-    Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1).
+    Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1). Audits: the ROC
+    curve of each condition against the first, the benign one.
     """
     names: list[str | None] = [*inputs] if inputs else [None]
     paths = [resolve_input(name, starts_chain=False, sources=(), quiet=quiet) for name in names]
@@ -104,8 +106,14 @@ def visualize(
     kind = _format(format, output)
 
     if any(is_report(path) for path in paths):
-        target = plan_output(output, default_name=f"accuracy.{kind}")
-        figure = _accuracies(paths, dataset, subject, title, grid=grid)
+        conditions, audits = _reports(paths, dataset, subject)
+        if audits and grid:
+            raise UsageError("--grid is for accuracies; leave it out")
+        target = plan_output(output, default_name=f"{'roc' if audits else 'accuracy'}.{kind}")
+        if audits:
+            figure = draw_roc(audits, title=title)
+        else:
+            figure = draw_accuracies(conditions, grid=grid, title=title)
     else:
         if grid:
             raise UsageError("--grid is for reports of cp-probe; leave it out")
@@ -143,16 +151,16 @@ def _stem(path: str, artifact: "Artifact") -> str:
     return path_name(path)
 
 
-def _accuracies(
-    paths: list[str], given: str | None, subject: str | None, title: str | None, *, grid: bool
-) -> Any:
+def _reports(
+    paths: list[str], given: str | None, subject: str | None
+) -> tuple[list[Condition], list[Audited]]:
     for path in paths:
         if not is_report(path):
             raise UsageError(f"{path} is no report, as others are; draw one or the other")
     if given is not None or subject is not None:
         option = "dataset" if subject is None else "subject"
         raise UsageError(f"--{option} does not apply to reports; leave it out")
-    return draw_accuracies(read_conditions(paths), grid=grid, title=title)
+    return read_conditions(paths)
 
 
 def _draw(

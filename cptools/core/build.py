@@ -9,6 +9,7 @@ import torch
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.algorithms.base import Algorithm, Backbone
 from cptools.core.encoders import ENCODERS
+from cptools.core.encoders.lab import PREFIX, LabEncoder
 from cptools.core.epsilon import parse_epsilon
 from cptools.core.knobs import KNOBS
 from cptools.core.lazy import load
@@ -21,6 +22,7 @@ ALGORITHM_OPTIONS = {
     "head_hidden": "hidden",
     "head_dim": "dim",
     "temperature": "temperature",
+    "loss": "objective",
     "ema": "momentum",
     "queue_size": "queue_size",
     "bn_groups": "bn_groups",
@@ -44,22 +46,39 @@ def build_views(
     brightness, contrast, saturation, hue = (strength * factor for factor in JITTER)
     if hue > 0.5:
         raise ValueError(f"--jitter {strength} turns hue by more than half a circle; at most 5")
+    used = values["views"].split(",")
+
+    def probability(augmentation: str) -> float:
+        return float(values[f"{augmentation}_prob"]) if augmentation in used else 0.0
+
     return Views(
         size=size,
         mean=mean,
         std=std,
-        scale=(values["crop_area"], 1.0),
-        flip=values["flip_prob"],
+        scale=(values["crop_area"] if "crop" in used else 1.0, 1.0),
+        flip=probability("flip"),
         jitter=(brightness, contrast, saturation, hue),
-        jitter_p=values["jitter_prob"],
-        gray_p=values["gray_prob"],
+        jitter_p=probability("jitter"),
+        gray_p=probability("gray"),
+        blur_p=probability("blur"),
         pad=values["pad"],
+        shared=tuple(filter(None, values["share_views"].split(","))),
     )
 
 
 def build_encoder(name: str, width: int) -> Backbone:
-    """A backbone; its weights are drawn by the algorithm that takes it."""
-    encoder: Backbone = load(ENCODERS[name])(width)
+    """A backbone; its weights are drawn by the algorithm that takes it.
+
+    Args:
+        name: a key of ENCODERS; with the prefix lab- two such networks of half the width, of
+            lightness and of color.
+        width: channels of the first stage.
+    """
+    make = load(ENCODERS[name.removeprefix(PREFIX)])
+    if name.startswith(PREFIX):
+        half = max(1, width // 2)
+        return LabEncoder(make(half), make(half))
+    encoder: Backbone = make(width)
     return encoder
 
 
@@ -97,7 +116,7 @@ def build_algorithm(
     if kind.needs_pixels:
         options |= {"mean": mean, "std": std}
     algorithm: Algorithm = kind(
-        build_encoder(values["encoder"], values["width"]),
+        build_encoder(kind.encoder_prefix + values["encoder"], values["width"]),
         generator=stream(seed, role, "weights"),
         **options,
     )

@@ -21,12 +21,17 @@ class Knob(NamedTuple):
         text: what it means, a sentence for `--help`.
         low: least value, or None.
         high: greatest value, or None.
+        several: whether any of the words may be chosen at once, with commas between them.
     """
 
     kind: type[int] | type[float] | type[Fraction] | tuple[str, ...]
     text: str
     low: float | None = None
     high: float | None = None
+    several: bool = False
+
+
+AUGMENTATIONS = ("crop", "flip", "jitter", "gray", "blur")
 
 
 def read_value(knob: Knob, text: str) -> int | float | str:
@@ -36,9 +41,11 @@ def read_value(knob: Knob, text: str) -> int | float | str:
         ValueError: it is not of the setting's kind, or out of its range; one line.
     """
     if isinstance(knob.kind, tuple):
-        if text not in knob.kind:
-            raise ValueError(f"{text!r} is not one of {', '.join(knob.kind)}")
-        return text
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        for word in words if knob.several else [text]:
+            if word not in knob.kind:
+                raise ValueError(f"{word!r} is not one of {', '.join(knob.kind)}")
+        return ",".join(word for word in knob.kind if word in words)
     if knob.kind is Fraction:
         return _fraction(text)
     low = -math.inf if knob.low is None else knob.low
@@ -85,7 +92,12 @@ KNOBS = {
     ),
     "head_hidden": Knob(int, "Hidden width of the heads.", 1),
     "head_dim": Knob(int, "Dimension of the embedding.", 1),
-    "temperature": Knob(float, "tau of InfoNCE (simclr, moco, advsimclr, advcl).", 1e-3),
+    "temperature": Knob(float, "tau of InfoNCE (simclr, moco, cmc, advsimclr, advcl).", 1e-3),
+    "loss": Knob(
+        ("nt-xent", "infonce", "hinge", "align-uniform", "cosine"),
+        "Objective of simclr and moco: nt-xent (simclr: negatives in both views), infonce (in the "
+        "other view, or the queue), or one without temperature.",
+    ),
     "ema": Knob(float, "Momentum m of the momentum encoder (moco, byol).", 0, 1),
     "queue_size": Knob(int, "Negatives in the queue (moco); fewer than images.", 1),
     "bn_groups": Knob(int, "Slices of a batch that batch norm sees apart, as on so many GPUs.", 1),
@@ -110,6 +122,15 @@ KNOBS = {
         1e-6,
     ),
     # Views
+    "views": Knob(
+        AUGMENTATIONS, "Augmentations that views are made by; a list with commas.", several=True
+    ),
+    "share_views": Knob(
+        AUGMENTATIONS,
+        "Augmentations that all views of an image have alike; those of the others are drawn for "
+        "each view.",
+        several=True,
+    ),
     "crop_area": Knob(float, "Smallest share of the image that a crop covers.", 0.01, 1),
     "flip_prob": Knob(float, "Probability of a horizontal flip.", 0, 1),
     "jitter": Knob(
@@ -120,5 +141,6 @@ KNOBS = {
     ),
     "jitter_prob": Knob(float, "Probability of color jitter.", 0, 1),
     "gray_prob": Knob(float, "Probability of grayscale.", 0, 1),
+    "blur_prob": Knob(float, "Probability of Gaussian blur (SimCLR's; not in CP's views).", 0, 1),
     "pad": Knob(int, "Pixels of black around the image, for random shifts.", 0, 1024),
 }

@@ -13,14 +13,17 @@ from cptools.core.encoders import DEFAULT_WIDTH
 Values = dict[str, Any]
 
 VIEWS: Values = {  # CP appendix A; torchvision defaults of the official code
+    "views": "crop,flip,jitter,gray",
+    "share_views": "",
     "crop_area": 0.2,  # smallest share of the image that a crop covers
     "flip_prob": 0.5,
     "jitter": 1.0,  # times (0.4, 0.4, 0.4, 0.1): brightness, contrast, saturation, hue
     "jitter_prob": 0.8,
     "gray_prob": 0.2,
+    "blur_prob": 0.5,  # where --views names blur, as SimCLR's do on ImageNet
     "pad": 0,
 }
-PLAIN_VIEWS: Values = {  # the image as it is
+PLAIN_VIEWS: Values = VIEWS | {  # the image as it is
     "crop_area": 1.0, "flip_prob": 0.0, "jitter": 1.0, "jitter_prob": 0.0, "gray_prob": 0.0,
     "pad": 0,
 }  # fmt: skip
@@ -28,9 +31,11 @@ WEAK_VIEWS = PLAIN_VIEWS | {"flip_prob": 0.5, "pad": 4}  # of supervised learnin
 
 PAPER_ALGORITHM: dict[str, Values] = {  # CP table 9; loss_scale: the official code's on 4 GPUs
     "simclr": {
+        "loss": "nt-xent",
         "lr": 0.5, "loss_scale": 1.786, "temperature": 0.5, "head_hidden": 512, "head_dim": 128,
     },
     "moco": {
+        "loss": "infonce",
         "lr": 0.3, "loss_scale": 2.857, "temperature": 0.2, "head_hidden": 512, "head_dim": 128,
         "ema": 0.99, "queue_size": 4096,
     },
@@ -39,6 +44,11 @@ PAPER_ALGORITHM: dict[str, Values] = {  # CP table 9; loss_scale: the official c
     "simsiam": {
         "lr": 0.06, "weight_decay": 5e-4, "loss_scale": 1.0, "head_hidden": 2048,
         "head_dim": 2048,
+    },
+    # Tian et al. 2020, section 4.2 and their official code: learning rate 0.03 at batch 128; beside
+    # SimCLR and MoCo in everything else.
+    "cmc": {
+        "lr": 0.12, "loss_scale": 1.0, "temperature": 0.07, "head_hidden": 512, "head_dim": 128,
     },
     # CP names no settings for table 4: those of the supervised poisons it compares with
     # (Huang et al. 2021), unconfirmed.
@@ -65,9 +75,11 @@ QUICK_VIEWS: Values = VIEWS | {
 }
 QUICK_ALGORITHM: dict[str, Values] = {
     "simclr": {
+        "loss": "nt-xent",
         "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5, "head_hidden": 64, "head_dim": 64,
     },
     "moco": {
+        "loss": "infonce",
         "lr": 1e-3, "loss_scale": 1.0, "temperature": 0.2, "head_hidden": 64, "head_dim": 64,
         "ema": 0.99, "queue_size": 512,
     },
@@ -76,6 +88,9 @@ QUICK_ALGORITHM: dict[str, Values] = {
         "ema": 0.99,
     },
     "simsiam": {"lr": 3e-3, "loss_scale": 1.0, "head_hidden": 256, "head_dim": 64},
+    "cmc": {
+        "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.07, "head_hidden": 64, "head_dim": 64,
+    },
     "supervised": {"lr": 3e-3, "loss_scale": 1.0},
     "advsimclr": {
         "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5, "head_hidden": 64, "head_dim": 64,
@@ -87,8 +102,8 @@ QUICK_ALGORITHM: dict[str, Values] = {
     },
 }  # fmt: skip
 QUICK_EPOCHS = {
-    "simclr": 50, "moco": 100, "byol": 60, "simsiam": 60, "supervised": 30, "advsimclr": 50,
-    "advcl": 50,
+    "simclr": 50, "moco": 100, "byol": 60, "simsiam": 60, "cmc": 50, "supervised": 30,
+    "advsimclr": 50, "advcl": 50,
 }  # fmt: skip
 QUICK_TRAINING: Values = {
     "encoder": "resnet10", "width": 8, "batch_size": 64,
@@ -118,6 +133,7 @@ PROBE_METHODS: dict[str, Values] = {
     "head": {},  # the classifier that a supervised encoder was trained with
     "distances": {},  # of two views of an image
     "separability": {"holdout": 0.2, "iterations": 1000},  # of noise, by class
+    "audit": {},  # of a dataset that may be poisoned
 }
 
 

@@ -25,12 +25,14 @@ def test_encoder(make, tmp_path, files, alg):
         "cp-pretrain", files / "clean.safetensors", *learner(alg, files), "--epochs", 2,
         "--batch-size", 32, o=tmp_path / "a",
     )  # fmt: skip
-    assert (made.architecture, made.width, made.algorithm) == ("resnet10", 8, alg)
+    prefix = "lab-" if alg == "cmc" else ""
+    assert (made.architecture, made.width, made.algorithm) == (f"{prefix}resnet10", 8, alg)
     assert (made.input_size, made.feature_dim) == (32, 64)
     assert (made.mean, made.std, made.source) == (clean.mean, clean.std, clean.source)
     for curve in ("loss", "alignment", "uniformity"):
         assert made.tensors[f"curve.{curve}"].shape == (2,)
-    assert "backbone.conv1.weight" in made.tensors
+    stem = "lightness.conv1" if alg == "cmc" else "conv1"
+    assert f"backbone.{stem}.weight" in made.tensors
     assert any(name.startswith("head.") for name in made.tensors)
     *before, step = made.history
     assert tuple(before) == clean.history

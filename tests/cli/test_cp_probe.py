@@ -127,7 +127,13 @@ def test_dry_run(tool, files):
         ("{poisoned} --dataset {small}", "give the clean one with --dataset"),
         ("{poisoned} --dataset {encoder}", "is of kind encoder; give one of kind dataset"),
         ("{poisoned} --precision bf16", "does not apply to --method separability; leave it out"),
-        ("{encoder} --method separability", "measures a poisoned dataset, this is an encoder;"),
+        ("{encoder} --method separability", "measures a dataset, this is an encoder;"),
+        ("{encoder} --audit", "--method audit measures a dataset, this is an encoder; give the"),
+        ("{poisoned} --audit --method knn", "is a method of its own, as is --method knn; leave"),
+        ("{poisoned} --audit --dataset {clean}", "--dataset does not apply to --method audit;"),
+        ("{poisoned} --audit --l2 1", "--l2 does not apply to --method audit; leave it out"),
+        ("{poisoned} --audit --holdout 0.5", "--holdout does not apply to --method audit;"),
+        ("{poisoned} --audit --precision bf16", "does not apply to --method audit; leave it out"),
         ("{encoder} --method head", "an encoder of simclr has no classifier of its own; take"),
         ("{encoder} --method distances --k 3", "--k does not apply to --method distances;"),
         (
@@ -298,7 +304,7 @@ def test_distances(tool, files, encoder):
         assert told["features"] == "projector"
 
 
-@pytest.mark.parametrize("alg", ["moco", "byol", "simsiam", "supervised"])
+@pytest.mark.parametrize("alg", ["moco", "byol", "simsiam", "cmc", "supervised"])
 def test_distances_of_every_algorithm(tool, make, tmp_path, files, alg):
     """The file's own weights, and no others, make the embedding."""
     options = [*TINY_TRAINING, "--alg", alg]
@@ -510,6 +516,81 @@ def test_dry_run_of_a_dataset(tool, files):
     }  # fmt: skip
 
 
+def test_audit(tool, tmp_path, files):
+    """The score and the picture are those of the measure; nothing of the clean dataset is used."""
+    import torch
+
+    from cptools.core.evaluation.audit import Audit, audit
+
+    poisoned = open_artifact(files / "poisoned.safetensors").read()
+    write_artifact(replace(poisoned, source=None), tmp_path / "stray")
+    done = tool("cp-probe", tmp_path / "stray", "--audit", "--seed", 3)
+    told = report(done)
+    images, labels = map(torch.from_numpy, (poisoned.train_images, poisoned.train_labels))
+    found = Audit.of(audit(images, labels, 10, seed=3))
+    assert (told["verdict"], found.verdict) == ("poisoned", "poisoned")
+    for name, value in {
+        "score": found.score,
+        "agreement_score": found.agreement.score,
+        "noise_score": found.noise.score,
+        "color_agreement": found.color.value,
+        "color_agreement_deviation": found.color.deviation,
+        "gray_agreement": found.gray.value,
+        "gray_agreement_deviation": found.gray.deviation,
+        "noise_level": found.noise.white,
+        "noise_color": found.noise.color,
+    }.items():
+        assert told[name] == pytest.approx(value, rel=1e-4)
+    classes = dict(zip(poisoned.classes, found.agreement.by_class, strict=True))
+    assert told["class_agreement"] == pytest.approx(classes, rel=1e-4)
+    assert told["noisy_percent"] == round(100 * found.noise.share, 2)
+    assert told["marked_percent"] == round(100 * float((found.evidence >= 1).double().mean()), 2)
+    worst = sorted(range(64), key=lambda i: -found.evidence[i])
+    assert told["suspects"] == [i for i in worst[:20] if found.evidence[i] >= 1] != []
+    assert (told["total"], told["dataset"]) == (64, "shapes")
+    assert told["dataset_sha256"] == dataset_digest(poisoned)
+    assert told["settings"] == {
+        "recipe": "quick", "seed": 3, "method": "audit", "device": "cpu", "precision": "fp32",
+    }  # fmt: skip
+    assert [step["tool"] for step in told["history"]] == ["cp-dataset", "cp-generate"]
+    data = (tmp_path / "stray").read_bytes()
+    assert tool("cp-probe", "--method", "audit", "--seed", 3, stdin=data).out == done.out
+    assert tool("cp-probe", "-", "--audit", "--method", "audit", "--seed", 3, stdin=data) == done
+    tool("cp-probe", tmp_path / "stray", "--audit", "--seed", 3, "-o", tmp_path / "r.jsonl")
+    assert (tmp_path / "r.jsonl").read_bytes() == done.out
+
+
+def test_audits_tell_poison_from_noise(tool, make, tmp_path, files):
+    make("cp-perturb", files / "clean.safetensors", "--noise", o=tmp_path / "noise")
+    for path, verdict in (
+        (files / "clean.safetensors", "inconspicuous"),
+        (files / "poisoned.safetensors", "poisoned"),
+        (tmp_path / "noise", "noisy"),
+    ):
+        told = report(tool("cp-probe", path, "--audit"))
+        assert (told["verdict"], told["score"] >= 1) == (verdict, verdict == "poisoned")
+
+
+def test_audit_of_little(tool, tmp_path, files):
+    clean = open_artifact(files / "clean.safetensors").read()
+    one = replace(clean, train_images=clean.train_images[:1], train_labels=clean.train_labels[:1])
+    write_artifact(one, tmp_path / "one")
+    told = report(tool("cp-probe", tmp_path / "one", "--audit"))
+    assert (told["verdict"], told["score"], told["suspects"]) == ("inconspicuous", 0, [])
+    tiny = replace(
+        clean, train_images=clean.train_images[..., :7, :].copy(),
+        test_images=clean.test_images[..., :7, :].copy(),
+    )  # fmt: skip
+    write_artifact(tiny, tmp_path / "tiny")
+    done = tool("cp-probe", tmp_path / "tiny", "--audit")
+    done.refused("an audit needs images of at least 8 x 8 pixels; make them larger")
+
+
+def test_dry_run_of_an_audit(tool, files):
+    done = tool("cp-probe", files / "clean.safetensors", "--audit", "--dry-run")
+    assert json.loads(done.out) == {"recipe": "quick", "seed": 0, "method": "audit"}
+
+
 def test_sentences_for_a_terminal(files, supervised):
     """What is printed where standard output is a terminal."""
     from cptools.cli._probes import sentence
@@ -539,6 +620,12 @@ def test_sentences_for_a_terminal(files, supervised):
         "cosine distance of two views of each of 200 images of shapes: median 0.031, mean 0.250,"
         " 70.0 % below 0.1 (projector of simclr, resnet10 width 8)"
     )
+    scores = {"score": 2.7026, "agreement_score": 0.1639, "noise_score": 2.7026}
+    audit = {"verdict": "suspicious", **scores, "marked_percent": 99.52}
+    assert sentence(base | audit | {"settings": {"method": "audit"}}) == (
+        "suspicious: 200 images of shapes score 2.70, where 1 raises the alarm (detail shared"
+        " within classes: 0.16; color of noise: 2.70); 99.5 % of the images marked"
+    )
 
 
 @pytest.mark.parametrize(
@@ -546,10 +633,12 @@ def test_sentences_for_a_terminal(files, supervised):
     [
         ("cp-pretrain {clean} --alg supervised --epochs 1 -q | cp-probe -o a.jsonl", ["a"]),
         ("cp-perturb {clean} --noise --epsilon 4/255 | cp-probe -o a.jsonl", ["a linear", "a mlp"]),
+        ("cp-perturb {clean} --delta {delta} | cp-probe --audit -o a.jsonl", ["a"]),
     ],
 )
 def test_pipelines_end_in_a_report(bash, tmp_path, files, text, rows):
-    done = bash(text.format(clean=files / "clean.safetensors"), tmp_path)
+    paths = {name: files / f"{name}.safetensors" for name in ("clean", "delta")}
+    done = bash(text.format(**paths), tmp_path)
     assert (done.returncode, done.stdout) == (0, b"")
     done = bash("cptools report a.jsonl", tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")

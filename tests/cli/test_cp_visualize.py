@@ -120,7 +120,9 @@ def test_distances_of_two_views(tool, files):
         )
     ]
     assert "Distance of two views: simclr trained on simclr-class" in shown
-    assert any(text.startswith("projector of resnet10 width 8; crop area 0.2,") for text in shown)
+    caption = next(text for text in shown if text.startswith("projector of resnet10 width 8; "))
+    assert "; views crop flip jitter gray, crop area 0.2," in caption
+    assert "blur" not in caption
     assert tool("cp-visualize", clean, poisoned, clean, encoder, "--format", "svg").out == done.out
     data = clean.read_bytes()
     words = ["-", "--title", "Mine", "--format", "svg"]
@@ -376,6 +378,68 @@ def test_bars_of_real_reports(tool, tmp_path, files, bars):
         *(f"noise {line['classifier']}" for line in lines[2:]),
     ]
     assert any(text.startswith("shapes, knn and separability, 1 seed;") for text in texts(done.out))
+
+
+def audits(folder, name, *scores):
+    """An audit a dataset; names of the files."""
+    paths = [folder / f"{name}-{seed}.jsonl" for seed in range(len(scores))]
+    for path, score in zip(paths, scores, strict=True):
+        verdict = "poisoned" if score >= 1 else "inconspicuous"
+        path.write_text(json.dumps({"verdict": verdict, "score": score}) + "\n")
+    return paths
+
+
+def test_roc_curves_are_of_each_condition_against_the_first(tool, tmp_path, monkeypatch):
+    from cptools.figures import roc
+
+    drawn = []
+    draw = roc.roc_curves
+    monkeypatch.setattr(
+        roc, "roc_curves", lambda curves, **kw: drawn.extend(curves) or draw(curves, **kw)
+    )
+    paths = [
+        *audits(tmp_path, "clean", 0.5, 0),
+        *audits(tmp_path, "lsp", 150, 140),
+        *audits(tmp_path, "ap", 0.25, 0.75),
+    ]
+    done = tool("cp-visualize", *paths, "--format", "svg")
+    assert (done.code, done.err) == (0, "")
+    assert [(curve.name, curve.alarms, curve.detections, curve.area) for curve in drawn] == [
+        ("lsp", [0, 0, 0, 0.5, 1], [0, 0.5, 1, 1, 1], 1),
+        ("ap", [0, 0, 0.5, 0.5, 1], [0, 0.5, 0.5, 1, 1], 0.75),
+    ]
+    rows = tool("cptools", "report", *paths).out.decode().splitlines()[3:]
+    assert [row.split("|")[-2].strip() for row in rows] == [f"{curve.area:.3f}" for curve in drawn]
+    shown = set(texts(done.out))
+    assert {"Detection of poison", "lsp: 1.000", "ap: 0.750", "false alarms (%)"} <= shown
+    assert "against 2 datasets of clean; area under the curve in the legend" in shown
+    words = [*audits(tmp_path, "one", 0.1), paths[2], "--title", "Mine", "-o", tmp_path / "a.svg"]
+    assert tool("cp-visualize", *words).code == 0
+    shown = set(texts((tmp_path / "a.svg").read_bytes()))
+    assert {"Mine", "against 1 dataset of one; area under the curve in the legend"} <= shown
+
+
+def test_roc_of_real_audits(tool, tmp_path, files):
+    for name in ("clean", "poisoned"):
+        words = ["--audit", "-o", tmp_path / f"{name}-0.jsonl"]
+        assert tool("cp-probe", files / f"{name}.safetensors", *words).code == 0
+    paths = [tmp_path / f"{name}-0.jsonl" for name in ("clean", "poisoned")]
+    done = tool("cp-visualize", *paths, *SHARED)
+    assert (done.code, done.err, done.out[:8]) == (0, "", PNG)
+
+
+def test_audits_that_cannot_be_drawn(tool, tmp_path):
+    clean = audits(tmp_path, "clean", 0.5)
+    poisoned = [path for i in range(8) for path in audits(tmp_path, f"p{i}x", 2)]
+    (accuracy,) = write_reports(tmp_path, "mc", 80)
+    for arguments, message in (
+        (clean, "a ROC curve needs two conditions, this is clean alone; give audits of benign"),
+        ([*clean, *poisoned], "8 ROC curves cannot be told apart; draw at most 7"),
+        ([*clean, accuracy], "clean was audited, mc is an accuracy; give one or the other"),
+        ([*clean, *poisoned[:1], "--grid"], "--grid is for accuracies; leave it out"),
+        ([*clean, "--subject", "noise"], "--subject does not apply to reports; leave it out"),
+    ):
+        tool("cp-visualize", *arguments).refused(message)
 
 
 def test_reports_that_cannot_be_drawn(tool, tmp_path, files):

@@ -35,6 +35,59 @@ def test_a_file_given_twice_is_one_seed(tmp_path, capsys):
     ]
 
 
+def write_audits(folder, name, *findings):
+    """An audit a dataset; names of the files."""
+    paths = []
+    for seed, (score, verdict) in enumerate(findings):
+        paths.append(str(folder / f"{name}-{seed}.jsonl"))
+        line = {"verdict": verdict, "score": score, "dataset": "a", "dataset_sha256": f"{seed}"}
+        (folder / f"{name}-{seed}.jsonl").write_text(json.dumps(line) + "\n")
+    return paths
+
+
+def test_audits_are_compared_with_the_first_condition(tmp_path, capsys):
+    quiet, loud = "inconspicuous", "poisoned"
+    files = [
+        *write_audits(tmp_path, "clean", (0.5, quiet), (0.0, quiet), (1.25, "suspicious")),
+        *write_audits(tmp_path, "cp-c", (170, loud), (2, loud)),
+        *write_audits(tmp_path, "cp-s", (0.4, quiet), (0.5, quiet), (2.0, loud), (1.0, loud)),
+    ]
+    assert run(tool.app, ["report", *files, files[-1]]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| condition | score (median) | range | datasets | verdicts | area under the ROC |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| clean | 0.50 | 0.00 to 1.25 | 3 | 2 inconspicuous, 1 suspicious |  |",
+        "| cp-c | 86.00 | 2.00 to 170.00 | 2 | 2 poisoned | 1.000 |",
+        # of 12 pairs, 1 + 1.5 + 3 + 2 are in order
+        "| cp-s | 0.75 | 0.40 to 2.00 | 4 | 2 inconspicuous, 2 poisoned | 0.625 |",
+    ]
+
+
+def test_audits_of_one_file_are_rows_of_their_own(tmp_path, capsys):
+    first, second = write_audits(tmp_path, "clean", (0.5, "noisy"), (0.25, "noisy"))
+    both = tmp_path / "both.jsonl"
+    both.write_text("".join((tmp_path / path).read_text() for path in (first, second)))
+    assert run(tool.app, ["report", str(both)]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| both on a 0 | 0.50 | 0.50 to 0.50 | 1 | 1 noisy |  |",
+        "| both on a 1 | 0.25 | 0.25 to 0.25 | 1 | 1 noisy | 0.000 |",
+    ]
+
+
+def test_audits_and_accuracies_do_not_mix(tmp_path, capsys):
+    audits = write_audits(tmp_path, "clean", (0.5, "noisy"))
+    accuracy = write(tmp_path / "poisoned-0.jsonl", 60)
+    for files in ([*audits, accuracy], [accuracy, *audits]):
+        assert run(tool.app, ["report", *files]) == 2
+        assert capsys.readouterr() == (
+            "",
+            "cptools: error: clean was audited, poisoned is an accuracy; give one or the other\n",
+        )
+    assert run(tool.app, ["report", "--grid", *audits]) == 2
+    message = "cptools: error: --grid is for accuracies; leave it out\n"
+    assert capsys.readouterr() == ("", message)
+
+
 ENDS = '"accuracy_percent": 50, "low_percent": 40'
 
 
@@ -53,6 +106,11 @@ ENDS = '"accuracy_percent": 50, "low_percent": 40'
         f'{{{ENDS}, "high_percent": "60"}}\n',
         f'{{{ENDS}, "high_percent": 60, "settings": 1}}\n',
         "\xff",
+        '{"verdict": "noisy"}\n',
+        '{"verdict": "noisy", "score": -1}\n',
+        '{"verdict": "noisy", "score": NaN}\n',
+        '{"verdict": "noisy", "score": Infinity}\n',
+        '{"verdict": "noisy", "score": "1"}\n',
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path, capsys, content):

@@ -8,6 +8,7 @@ from torch import nn
 
 from cptools.core import recipes
 from cptools.core.algorithms import ALGORITHMS
+from cptools.core.algorithms.objectives import OF_VIEWS, WITH_QUEUE
 from cptools.core.build import build_algorithm, build_encoder, build_learner, build_views
 from cptools.core.encoders import DEFAULT_WIDTH, ENCODERS
 from cptools.core.lazy import load
@@ -24,12 +25,12 @@ def values_of(alg: str, **changes: Any) -> dict[str, Any]:
 def test_views_hold_the_values() -> None:
     values = {
         "crop_area": 0.3, "flip_prob": 0.1, "jitter": 0.5, "jitter_prob": 0.7, "gray_prob": 0.6,
-        "pad": 3,
+        "pad": 3, "blur_prob": 0.2, "views": "crop,flip,jitter,gray,blur", "share_views": "flip",
     }  # fmt: skip
     views = build_views(values, size=9, mean=MEAN, std=STD)
     assert views == Views(
         size=9, mean=MEAN, std=STD, scale=(0.3, 1.0), flip=0.1, jitter=(0.2, 0.2, 0.2, 0.05),
-        jitter_p=0.7, gray_p=0.6, pad=3,
+        jitter_p=0.7, gray_p=0.6, pad=3, blur_p=0.2, shared=("flip",),
     )  # fmt: skip
 
 
@@ -60,7 +61,7 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     changes = {
         "head_hidden": 12, "head_dim": 10, "bn_groups": 3, "width": 4, "temperature": 0.3,
         "ema": 0.7, "queue_size": 5, "adv_epsilon": "3/255", "adv_steps": 2, "adv_step_size": 0.4,
-        "ce_weight": 0.6,
+        "ce_weight": 0.6, "loss": "hinge",
     }  # fmt: skip
     values = values_of(alg)
     values |= {k: v for k, v in changes.items() if k in values}
@@ -71,17 +72,25 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     assert algorithm.encoder.feature_dim == 32
     part = algorithm.head["classifier" if alg == "supervised" else "projector"]
     linear = [m for m in part.modules() if isinstance(m, nn.Linear)]
-    shapes = {"supervised": [(32, 6)], "simsiam": [(32, 12), (12, 12), (12, 10)]}
+    shapes = {
+        "supervised": [(32, 6)],
+        "simsiam": [(32, 12), (12, 12), (12, 10)],
+        "cmc": [(16, 12), (12, 10)],  # of one of its two networks
+    }
     assert [(m.in_features, m.out_features) for m in linear] == shapes.get(
         alg, [(32, 12), (12, 10)]
     )
     assert algorithm.bn_groups == 3
     assert getattr(algorithm, "temperature", 0.3) == 0.3
     assert getattr(algorithm, "momentum", 0.7) == 0.7
+    if alg in ("simclr", "moco"):
+        assert algorithm.objective is {"simclr": OF_VIEWS, "moco": WITH_QUEUE}[alg]["hinge"]
     if alg == "moco":
         assert algorithm.queue.shape == (5, 10)
     assert algorithm.has_momentum is (alg in ("moco", "byol"))
-    assert algorithm.num_views == {"supervised": 1, "advsimclr": 3, "advcl": 5}.get(alg, 2)
+    assert algorithm.num_views == {"supervised": 1, "cmc": 1, "advsimclr": 3, "advcl": 5}.get(
+        alg, 2
+    )
     if alg in ("advsimclr", "advcl"):
         attack = algorithm.attack
         assert (attack.mean, attack.std) == (MEAN, STD)
@@ -89,6 +98,12 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     if alg == "advcl":
         assert algorithm.ce_weight == 0.6
         assert [len(head.weight) for head in algorithm.head["classifiers"]] == [2, 10]
+
+
+def test_a_loss_that_an_algorithm_does_not_have() -> None:
+    values = values_of("moco", loss="nt-xent")
+    with pytest.raises(ValueError, match=r"the loss nt-xent does not apply here; give infonce, h"):
+        build_algorithm("moco", values, num_classes=3, mean=MEAN, std=STD, seed=0)
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
@@ -101,7 +116,8 @@ def test_weights_are_the_seeds(alg: str) -> None:
         )
         states.append(algorithm.state_dict())
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
-    assert not torch.equal(states[0]["encoder.conv1.weight"], states[2]["encoder.conv1.weight"])
+    first = next(name for name in states[0] if name.endswith("conv1.weight"))
+    assert not torch.equal(states[0][first], states[2][first])
 
 
 def test_learner_holds_the_values() -> None:

@@ -13,7 +13,7 @@ from cptools.core.algorithms import ALGORITHMS, CLUSTERED
 from cptools.core.build import ALGORITHM_OPTIONS, build_learner, build_views
 from cptools.core.encoders import DEFAULT_WIDTH
 from cptools.core.epsilon import parse_epsilon
-from cptools.core.knobs import KNOBS, Knob
+from cptools.core.knobs import KNOBS, Knob, read_value
 from cptools.core.poisons import ATTACKS, SETTINGS
 
 # CODE is kaiwenzha/contrastive-poisoning@628838c, the official code of CP.
@@ -27,18 +27,20 @@ TRAINING: dict[str, Any] = {
 ALGORITHM: dict[str, dict[str, Any]] = {
     "simclr": {
         "lr": 0.5, "temperature": 0.5, "head_hidden": 512, "head_dim": 128,
-        "loss_scale": 0.5 / 0.07 / 4,
+        "loss_scale": 0.5 / 0.07 / 4, "loss": "nt-xent",
     },
     "moco": {
         "lr": 0.3, "temperature": 0.2, "head_hidden": 512, "head_dim": 128, "ema": 0.99,
-        "queue_size": 4096, "loss_scale": 0.2 / 0.07,
+        "queue_size": 4096, "loss_scale": 0.2 / 0.07, "loss": "infonce",
     },
     "byol": {"lr": 1.0, "head_hidden": 4096, "head_dim": 256, "ema": 0.999, "loss_scale": 0.25},
 }  # fmt: skip
+ADVERSARIAL = {name: value for name, value in ALGORITHM["simclr"].items() if name != "loss"}
 # Views: CP appendix A; the defaults of torchvision 0.9 in CODE.
 VIEWS = {
     "crop_area": 0.2, "flip_prob": 0.5, "jitter": 1.0, "jitter_prob": 0.8, "gray_prob": 0.2,
-    "pad": 0,
+    "pad": 0, "views": "crop,flip,jitter,gray", "share_views": "",
+    "blur_prob": 0.5,  # not in use: SimCLR's, on ImageNet
 }  # fmt: skip
 # CODE:README.md; the loaders of 50,000 images have 97 batches of 512.
 POISON = {
@@ -77,14 +79,14 @@ def test_the_papers_victim(alg: str) -> None:
 def test_adversarial_training_is_that_of_the_official_codes() -> None:
     # LijieFan/AdvCL:pretraining_advCL.py, whose loss is 0.5 / 0.07 NT-Xent + 0.2 cross-entropy.
     schedule = {"epochs": 1000, "warmup_epochs": 10, "warmup_lr": 0.01, "bn_groups": 1}
-    expected = VIEWS | TRAINING | ALGORITHM["simclr"] | schedule
+    expected = VIEWS | TRAINING | ADVERSARIAL | schedule
     expected |= {
         "adv_epsilon": "8/255", "adv_steps": 5, "adv_step_size": 2 / 8,
         "loss_scale": 0.5 / 0.07, "ce_weight": 0.2 / (0.5 / 0.07),
     }  # fmt: skip
     assert recipes.pretrain("paper", alg="advcl", dataset="cifar10") == numbers(expected)
     # Kim-Minseon/RoCL:src/argument.py (7 steps of 0.007), in CP's SimCLR.
-    expected = VIEWS | TRAINING | ALGORITHM["simclr"] | schedule
+    expected = VIEWS | TRAINING | ADVERSARIAL | schedule
     expected |= {"adv_epsilon": "8/255", "adv_steps": 7, "adv_step_size": 0.007 * 255 / 8}
     values = recipes.pretrain("paper", alg="advsimclr", dataset="cifar10")
     assert values.pop("adv_step_size") == pytest.approx(expected.pop("adv_step_size"), rel=1e-3)
@@ -171,7 +173,7 @@ def test_every_recipe_builds(alg: str, recipe: str) -> None:
         views = build_views(values, size=32, mean=mean, std=std)
         assert (learner.lr, learner.loss_scale) == (values["lr"], values["loss_scale"])
         for option, attribute in ALGORITHM_OPTIONS.items():
-            if option in values and hasattr(learner.algorithm, attribute):
+            if option in values.keys() - {"loss"} and hasattr(learner.algorithm, attribute):
                 assert getattr(learner.algorithm, attribute) == values[option]
         x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
         algorithm = learner.algorithm.train()
@@ -182,7 +184,8 @@ def test_every_recipe_builds(alg: str, recipe: str) -> None:
         assert bool(loss.isfinite())
         with torch.no_grad():
             dim = values.get("head_dim", algorithm.encoder.feature_dim)
-            assert algorithm.embed(drawn[0]).shape == (8, dim)
+            both = 2 if alg == "cmc" else 1  # of lightness and of color
+            assert algorithm.embed(drawn[0]).shape == (8, both * dim)
 
 
 def test_recipes_need_neither_torch_nor_numpy() -> None:
@@ -218,7 +221,7 @@ def test_every_setting_has_a_knob_that_allows_it(
     for name, value in values.items():
         knob = knobs[name]
         if isinstance(knob.kind, tuple):
-            assert value in knob.kind
+            assert read_value(knob, value) == value
             continue
         if knob.kind is Fraction:
             value = parse_epsilon(value)

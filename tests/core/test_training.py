@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cptools.core import recipes
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.algorithms.advcl import AdvCL
 from cptools.core.build import build_learner, build_views
@@ -42,13 +43,13 @@ VALUES: dict[str, Any] = {
     "encoder": "resnet10", "width": 2, "head_hidden": 8, "head_dim": 6, "bn_groups": 1,
     "optimizer": "sgd", "lr": 0.1, "min_lr": 0.001, "weight_decay": 1e-4, "momentum": 0.9,
     "loss_scale": 1.0,
-    "crop_area": 0.3, "flip_prob": 0.5, "jitter": 1.0, "jitter_prob": 0.8, "gray_prob": 0.2,
-    "pad": 0,
+    **(recipes.VIEWS | {"crop_area": 0.3}),
 }  # fmt: skip
 OF_ALGORITHM: dict[str, dict[str, Any]] = {
     "simsiam": {},
     "supervised": {},
-    "simclr": {"temperature": 0.5},
+    "simclr": {"temperature": 0.5, "loss": "hinge"},
+    "cmc": {"temperature": 0.2},
     "moco": {"temperature": 0.2, "ema": 0.8, "queue_size": 11},
     "byol": {"ema": 0.8},
     "advsimclr": {

@@ -5,6 +5,7 @@ ALGORITHMS = {
     "moco": "cptools.core.algorithms.moco:MoCo",
     "byol": "cptools.core.algorithms.byol:BYOL",
     "simsiam": "cptools.core.algorithms.simsiam:SimSiam",
+    "cmc": "cptools.core.algorithms.cmc:CMC",
     "supervised": "cptools.core.algorithms.supervised:Supervised",
     "advsimclr": "cptools.core.algorithms.advsimclr:AdvSimCLR",
     "advcl": "cptools.core.algorithms.advcl:AdvCL",

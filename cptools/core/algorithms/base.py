@@ -32,6 +32,7 @@ class Algorithm(nn.Module):
         needs_classes: whether the constructor takes `num_classes`, and the loss needs labels.
         needs_pixels: whether the constructor takes `mean` and `std`, the normalization of the
             pixels, by which a step in a view is a step in gray levels.
+        encoder_prefix: of the names of the encoders that it takes, such as lab- of lab-resnet18.
         has_momentum: whether a momentum branch exists (MoCo, BYOL), through which the gradient
             of the poison may flow: the dual branch scheme of CP section 4.2.
     """
@@ -42,6 +43,7 @@ class Algorithm(nn.Module):
     num_views = 2
     needs_classes = False
     needs_pixels = False
+    encoder_prefix = ""
     has_momentum = False
 
     def draw(self, x: Tensor, views: DrawsViews, generator: torch.Generator) -> tuple[Tensor, ...]:

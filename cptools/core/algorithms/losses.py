@@ -54,6 +54,22 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, *, temperature: float) -> Tens
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
 
 
+def info_nce_in_batch(q: Tensor, k: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE whose negatives are the other keys of the batch (Oord et al. 2018, equation 4).
+
+    Args:
+        q: unit queries [N, D].
+        k: unit keys [N, D]; the positive of a query is the key of its row.
+        temperature: tau, greater than 0.
+
+    Returns:
+        Scalar: mean cross-entropy over the N queries, in nats.
+    """
+    with torch.autocast(q.device.type, enabled=False):
+        logits = q.float() @ k.float().T / temperature  # [N, N]
+    return F.cross_entropy(logits, torch.arange(len(q), device=q.device))
+
+
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
     """Negative cosine similarity, -cos (Chen and He 2021, equation 1).
 

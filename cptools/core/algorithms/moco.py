@@ -13,7 +13,7 @@ from cptools.core.algorithms.base import (
     in_groups,
     unit,
 )
-from cptools.core.algorithms.losses import info_nce
+from cptools.core.algorithms.objectives import WITH_QUEUE, named
 from cptools.core.encoders.heads import initialize, mlp
 
 
@@ -28,6 +28,7 @@ class MoCo(Algorithm):
         hidden: width of the projection head.
         dim: dimension of the embedding.
         temperature: tau of InfoNCE.
+        objective: a key of WITH_QUEUE.
         momentum: m of the key encoder, moved once an optimizer step.
         queue_size: number K of negatives; more than the dataset holds would contain every
             image several times, each a false negative of itself.
@@ -47,6 +48,7 @@ class MoCo(Algorithm):
         temperature: float = 0.2,
         momentum: float = 0.99,
         queue_size: int = 4096,
+        objective: str = "infonce",
         bn_groups: int = 1,
         generator: torch.Generator,
     ):
@@ -56,7 +58,7 @@ class MoCo(Algorithm):
         initialize(self, generator)
         self.key_encoder = deepcopy(self.encoder).requires_grad_(False)
         self.key_head = deepcopy(self.head).requires_grad_(False)
-        self.temperature = temperature
+        self.objective, self.temperature = named(objective, WITH_QUEUE), temperature
         self.momentum = momentum
         self.bn_groups = bn_groups
         self.register_buffer("queue", unit(torch.randn(queue_size, dim, generator=generator)))
@@ -72,12 +74,12 @@ class MoCo(Algorithm):
     def loss(
         self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
     ) -> Tensor:
-        """InfoNCE of q = f(a), k = f_m(b) against the queue."""
+        """The objective of q = f(a), k = f_m(b) against the queue."""
         q = in_groups(self.embed, view_a, self.bn_groups)
         with branch_gradient(dual):
             k = in_groups(self._keys, view_b, self.bn_groups)
         self.keys = k.detach()
-        return info_nce(q, k, self.queue, temperature=self.temperature)
+        return self.objective(q, k, self.queue, temperature=self.temperature)
 
     @torch.no_grad()
     def after_step(self) -> None:

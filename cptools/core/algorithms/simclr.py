@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
-from cptools.core.algorithms.losses import nt_xent
+from cptools.core.algorithms.objectives import OF_VIEWS, named
 from cptools.core.encoders.heads import initialize, mlp
 
 
@@ -15,7 +15,8 @@ class SimCLR(Algorithm):
         encoder: backbone with `feature_dim`.
         hidden: width of the projection head.
         dim: dimension of the embedding.
-        temperature: tau of NT-Xent.
+        temperature: tau of NT-Xent and InfoNCE.
+        objective: a key of OF_VIEWS.
         bn_groups: slices of the batch that batch norm sees apart (1: the whole batch).
         generator: source of the initial weights.
     """
@@ -27,6 +28,7 @@ class SimCLR(Algorithm):
         hidden: int = 512,
         dim: int = 128,
         temperature: float = 0.5,
+        objective: str = "nt-xent",
         bn_groups: int = 1,
         generator: torch.Generator,
     ):
@@ -34,7 +36,7 @@ class SimCLR(Algorithm):
         self.encoder = encoder
         self.head = nn.ModuleDict({"projector": mlp(encoder.feature_dim, hidden, dim)})
         initialize(self, generator)
-        self.temperature = temperature
+        self.objective, self.temperature = named(objective, OF_VIEWS), temperature
         self.bn_groups = bn_groups
 
     def embed(self, view: Tensor) -> Tensor:
@@ -42,9 +44,9 @@ class SimCLR(Algorithm):
         return unit(self.head["projector"](self.encoder(view)))
 
     def loss(self, *views: Tensor, labels: Tensor | None = None, dual: bool = False) -> Tensor:
-        """NT-Xent; there is no momentum branch, so `dual` changes nothing."""
+        """The objective; there is no momentum branch, so `dual` changes nothing."""
         # [B, V, ...]: a slice of the batch holds all views of its images.
         stacked = torch.stack(views, dim=1)
         z = in_groups(lambda part: self.embed(part.flatten(0, 1)), stacked, self.bn_groups)
         z = z.unflatten(0, (-1, len(views)))  # [B, V, D]
-        return nt_xent(*z.unbind(1), temperature=self.temperature)
+        return self.objective(*z.unbind(1), temperature=self.temperature)

@@ -45,9 +45,9 @@ class DefendedImages:
     views: Views
     defend: Defend
 
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+    def __call__(self, x: Tensor, generator: Generator, copies: int = 1) -> Tensor:
         """Views [B, 3, S, S], normalized, of images [B, 3, H, W] in [0, 1]."""
-        return self.views(in_8_bits(x, self.defend, generator), generator)
+        return self.views(in_8_bits(x, self.defend, generator), generator, copies)
 
     def weak(self) -> "DefendedImages":
         """The same of the weak views."""
@@ -66,10 +66,10 @@ class DefendedViews:
     views: Views
     defend: Defend
 
-    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+    def __call__(self, x: Tensor, generator: Generator, copies: int = 1) -> Tensor:
         """Views [B, 3, S, S], normalized, of images [B, 3, H, W] in [0, 1]."""
         plain = replace(self.views, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-        view = in_8_bits(plain(x, generator), self.defend, generator)
+        view = in_8_bits(plain(x, generator, copies), self.defend, generator)
         return normalize(view, self.views.mean, self.views.std)
 
     def weak(self) -> "DefendedViews":

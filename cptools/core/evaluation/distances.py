@@ -87,7 +87,7 @@ def view_distances(
     with frozen(network):
         for start in range(0, len(images), batch_size):
             x = images[start : start + batch_size].to(device).float().div_(255)
-            z = unit(encode(embed, views(torch.cat([x, x]), generator), bf16=bf16))
+            z = unit(encode(embed, views(torch.cat([x, x]), generator, 2), bf16=bf16))
             z_a, z_b = z.chunk(2)
             parts.append((z_a - z_b).square().sum(1) / 2)
     return torch.cat(parts).clamp(max=MOST)

@@ -1,7 +1,8 @@
-"""Confidence intervals, in pure Python."""
+"""Confidence intervals and ROC curves, in pure Python."""
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import NormalDist, fmean, stdev
 
 
@@ -56,6 +57,35 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     quantile = student_quantile(0.5 + _coverage(confidence) / 2, len(values) - 1)
     half = quantile * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
+
+
+def roc(
+    benign: Sequence[float], poisoned: Sequence[float]
+) -> tuple[list[float], list[float], float]:
+    """Return the receiver operating characteristic of a score.
+
+    Args:
+        benign: Scores of what should raise no alarm, at least one.
+        poisoned: Scores of what should, at least one.
+
+    Returns:
+        False alarms and detections, fractions in [0, 1] that rise from 0 to 1 as the limit at which
+        alarm is raised falls through all scores; and the area under the curve: how often a poisoned
+        score is above a benign one, ties counting half.
+
+    Raises:
+        ValueError: There are no scores of one kind.
+    """
+    if not benign or not poisoned:
+        raise ValueError("a ROC curve needs scores of both kinds, benign and poisoned")
+    limits = sorted({*benign, *poisoned}, reverse=True)
+    alarms, detections = (
+        [0.0, *(sum(score >= limit for score in scores) / len(scores) for limit in limits)]
+        for scores in (benign, poisoned)
+    )
+    corners = pairwise(zip(alarms, detections, strict=True))
+    area = math.fsum((right - left) * (low + high) / 2 for (left, low), (right, high) in corners)
+    return alarms, detections, area
 
 
 def student_quantile(probability: float, freedom: int) -> float:

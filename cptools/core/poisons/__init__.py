@@ -112,6 +112,7 @@ ATTACKS: dict[str, Attack] = {
     "moco": _contrastive("moco", PAPER_CP),
     "byol": _contrastive("byol", PAPER_CP_BYOL),
     "simsiam": _contrastive("simsiam", PAPER_CP),
+    "cmc": _contrastive("cmc", PAPER_CP),
     # Huang et al. 2021, section 4 and their official code. Noise for pictures as they are does not
     # survive the shifts that a quick victim trains with, so the quick attacker shifts them too.
     "unlearnable": _supervised(

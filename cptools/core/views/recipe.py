@@ -6,17 +6,30 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from cptools.core.views import color, geometry
+from cptools.core.views import blur, color, geometry
 
 
 class DrawsViews(Protocol):
     """Whatever draws random views of images: `Views`, or `Views` with a defense before them."""
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """One random view of each image: [B, 3, H, W] in [0, 1] to [B, 3, S, S], normalized."""
+    def __call__(self, x: Tensor, generator: torch.Generator, copies: int = 1) -> Tensor:
+        """One random view of each image: [B, 3, H, W] in [0, 1] to [B, 3, S, S], normalized.
+
+        `x` holds `copies` times the same images, one batch after the other.
+        """
 
     def weak(self) -> "DrawsViews":
         """The same with flips and shifts alone."""
+
+
+AUGMENTATIONS = {
+    "crop": ("top", "left", "height", "width"),
+    "flip": ("flip",),
+    "jitter": ("jitter", "order", "factors"),
+    "gray": ("gray",),
+    "blur": ("sigma",),
+}
+"""The fields of `ViewParams` that an augmentation has, by its name."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class ViewParams:
             1 contrast, 2 saturation, 3 hue.
         factors: Factor of each operation in the order of their numbers, float32 [B, 4].
         gray: Whether the image becomes gray, bool [B].
+        sigma: Strength of the blur in pixels, float32 [B]; 0 for none.
     """
 
     top: Tensor
@@ -45,6 +59,7 @@ class ViewParams:
     order: Tensor
     factors: Tensor
     gray: Tensor
+    sigma: Tensor
 
     def __len__(self) -> int:
         return len(self.top)
@@ -52,6 +67,17 @@ class ViewParams:
     def __getitem__(self, rows: slice | Tensor) -> "ViewParams":
         """The parameters of some of the images."""
         return ViewParams(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def share(self, augmentations: tuple[str, ...], copies: int) -> "ViewParams":
+        """The same in all copies of an image, of some augmentations: the first copy's.
+
+        Args:
+            augmentations: Keys of `AUGMENTATIONS`.
+            copies: How many batches of the same images there are, one after the other.
+        """
+        names = [field for name in augmentations for field in AUGMENTATIONS[name]]
+        first = self[slice(0, len(self) // copies)]
+        return replace(self, **{n: torch.cat([getattr(first, n)] * copies) for n in names})
 
 
 @dataclass(frozen=True)
@@ -76,6 +102,9 @@ class Views:
         pad: Pixels of black around the image, from which a window of the image's own size is cut
             at random before all else: torchvision's RandomCrop(padding), the augmentation of
             supervised learning.
+        blur_p: Probability of Gaussian blur, with a standard deviation of 0.1 to 2 pixels.
+        shared: Augmentations whose random parameters all views of an image share; those of the
+            others are drawn for each view.
     """
 
     size: int
@@ -88,6 +117,8 @@ class Views:
     jitter_p: float = 0.8
     gray_p: float = 0.2
     pad: int = 0
+    blur_p: float = 0.0
+    shared: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses what no view can be made of.
@@ -105,7 +136,7 @@ class Views:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} must be two positive numbers in order, not {low}, {high}")
-        for name in ("flip", "jitter_p", "gray_p"):
+        for name in ("flip", "jitter_p", "gray_p", "blur_p"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a probability, not {getattr(self, name)}")
         if min(self.jitter) < 0 or self.jitter[3] > 0.5:
@@ -134,6 +165,11 @@ class Views:
         if self.pad:  # drawn afterwards, so that recipes without padding see the numbers they saw
             shift = torch.randint(2 * self.pad + 1, (2, num), generator=generator)
             top, left = top + shift[0], left + shift[1]
+        sigma = torch.zeros(num)
+        if self.blur_p:  # as well
+            chance, strength = torch.rand(2, num, generator=generator)
+            least, most = blur.SIGMA
+            sigma = torch.where(chance < self.blur_p, least + (most - least) * strength, 0.0)
         flip, jitter, gray = uniforms[:, crops : crops + 3].unbind(1)
         strength = torch.tensor(self.jitter, dtype=torch.float64)
         center = torch.tensor((1.0, 1.0, 1.0, 0.0), dtype=torch.float64)
@@ -150,6 +186,7 @@ class Views:
             order=uniforms[:, crops + 3 : crops + 7].argsort(dim=1),
             factors=factors.float(),
             gray=gray < self.gray_p,
+            sigma=sigma,
         )
 
     def apply(self, x: Tensor, params: ViewParams) -> Tensor:
@@ -186,23 +223,32 @@ class Views:
                 )
                 y = color.jitter(y.view(num, 3, -1), plan).view(y.shape)
             if bool(params.gray.any()):
-                return _gray_and_normalize(y, params.gray, self.mean, self.std)
-            return normalize(y, self.mean, self.std)
+                y = _gray_and_normalize(y, params.gray, self.mean, self.std)
+            else:
+                y = normalize(y, self.mean, self.std)
+            # Blur keeps what is constant: it may come after the normalization.
+            return blur.blur(y, params.sigma) if bool(params.sigma.any()) else y
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, x: Tensor, generator: torch.Generator, copies: int = 1) -> Tensor:
         """Draws parameters and applies them: one random view of each image."""
-        return self.apply(x, self.draw(len(x), x.shape[2], x.shape[3], generator))
+        params = self.draw(len(x), x.shape[2], x.shape[3], generator)
+        return self.apply(x, params.share(self.shared, copies))
 
     def weak(self) -> "Views":
         """Flips, and shifts by up to an eighth of the size (4 pixels of 32), and nothing else."""
-        return replace(self, scale=(1.0, 1.0), jitter_p=0.0, gray_p=0.0, pad=self.size // 8)
+        return replace(
+            self, scale=(1.0, 1.0), jitter_p=0.0, gray_p=0.0, blur_p=0.0, pad=self.size // 8
+        )
 
 
 def draw_views(
     views: DrawsViews, x: Tensor, num: int, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
-    """Independent draws of views of x [B, 3, H, W] in [0, 1]: `num` batches [B, 3, S, S]."""
-    return views(torch.cat([x] * num), generator).chunk(num)
+    """Draws of views of x [B, 3, H, W] in [0, 1]: `num` batches [B, 3, S, S].
+
+    They are independent, but for what `Views.shared` names.
+    """
+    return views(torch.cat([x] * num), generator, num).chunk(num)
 
 
 def normalize(

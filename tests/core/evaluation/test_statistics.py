@@ -2,13 +2,14 @@
 
 import math
 import random
+from itertools import pairwise
 from statistics import NormalDist, fmean
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cptools.core.evaluation.statistics import mean_interval, student_quantile, wilson
+from cptools.core.evaluation.statistics import mean_interval, roc, student_quantile, wilson
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,32 @@ def test_wider_with_more_confidence() -> None:
     assert fmean(mean_interval(values, 0.5)) == pytest.approx(fmean(values))
 
 
+scores = st.lists(st.integers(0, 6).map(lambda k: k / 4), min_size=1, max_size=9)
+
+
+@given(scores, scores)
+def test_area_under_the_roc_counts_pairs(benign: list[float], poisoned: list[float]) -> None:
+    alarms, detections, area = roc(benign, poisoned)
+    pairs = [(b < p) + (b == p) / 2 for b in benign for p in poisoned]
+    assert area == pytest.approx(sum(pairs) / len(pairs))
+    points = list(zip(alarms, detections, strict=True))
+    assert (points[0], points[-1]) == ((0, 0), (1, 1))
+    assert all(a <= c and b <= d for (a, b), (c, d) in pairwise(points))
+    for limit in range(8):  # every limit has its point
+        rates = [sum(4 * s >= limit for s in kind) / len(kind) for kind in (benign, poisoned)]
+        assert tuple(rates) in points
+
+
+def test_roc_of_a_worked_example() -> None:
+    assert roc([0.1, 0.4], [0.4, 0.3, 2.0]) == (
+        [0, 0, 0.5, 0.5, 1], pytest.approx([0, 1 / 3, 2 / 3, 1, 1]), pytest.approx(4.5 / 6),
+    )  # fmt: skip
+
+
 def test_bad_arguments_are_refused() -> None:
+    for empty in (([], [1.0]), ([1.0], [])):
+        with pytest.raises(ValueError, match="needs scores of both kinds"):
+            roc(*empty)
     with pytest.raises(ValueError, match="got 3 of 2"):
         wilson(3, 2)
     with pytest.raises(ValueError, match="got 0 of 0"):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tiny import CLASSES, EPSILON, IMAGES, LABELS, NUM, SIDE, assert_same, checkpoint, task_of
 from torch import Tensor
 
+from cptools.core import recipes
 from cptools.core.build import build_learner, build_views
 from cptools.core.poisons.alternating import AlternatingPoisoning, delta_gradient, pgd_step
 from cptools.core.poisons.base import Round
@@ -26,8 +27,7 @@ VALUES: dict[str, Any] = {
     "encoder": "resnet10", "width": 2, "head_hidden": 8, "head_dim": 6, "bn_groups": 1,
     "optimizer": "sgd", "lr": 0.1, "min_lr": 0.001, "weight_decay": 1e-4, "momentum": 0.9,
     "loss_scale": 1.7,
-    "crop_area": 0.3, "flip_prob": 0.5, "jitter": 1.0, "jitter_prob": 0.8, "gray_prob": 0.2,
-    "pad": 1,
+    **(recipes.VIEWS | {"crop_area": 0.3, "pad": 1}),
 }  # fmt: skip
 HEADS = ("head_hidden", "head_dim")
 OF_ALGORITHM: dict[str, dict[str, Any]] = {  # what attackers learn by
@@ -35,6 +35,7 @@ OF_ALGORITHM: dict[str, dict[str, Any]] = {  # what attackers learn by
     "moco": {"temperature": 0.2, "ema": 0.8, "queue_size": 11},
     "byol": {"ema": 0.8},
     "simsiam": {},
+    "cmc": {"temperature": 0.2},
     "supervised": {},
 }
 TWO_BRANCHES = ("moco", "byol", "simsiam")

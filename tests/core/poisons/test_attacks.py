@@ -30,7 +30,7 @@ from cptools.core.poisons.budget import check_bound, poison_uint8
 from cptools.core.poisons.noise import random_noise
 from cptools.core.random import stream
 
-CONTRASTIVE = ("simclr", "moco", "byol", "simsiam")
+CONTRASTIVE = ("simclr", "moco", "byol", "simsiam", "cmc")
 FROM_ZERO = ("unlearnable", "aue", "aap", "lsp")  # lsp draws its noise in its only round
 
 
