@@ -94,7 +94,7 @@ QUICK_ALGORITHM: dict[str, Values] = {
     "supervised": {"lr": 3e-3, "loss_scale": 1.0},
     "advsimclr": {
         "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5, "head_hidden": 64, "head_dim": 64,
-        "adv_epsilon": "8/255", "adv_steps": 3, "adv_step_size": 0.5,
+        "adv_epsilon": "8/255", "adv_steps": 1, "adv_step_size": 1.0,
     },
     "advcl": {
         "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5, "head_hidden": 64, "head_dim": 64,

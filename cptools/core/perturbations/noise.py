@@ -49,7 +49,8 @@ def shot_noise(images: Tensor, *, photons: float, draws: Draws) -> Tensor:
     uniform = draws.uniform(*images.shape[1:]).add_(images)
     counts = torch.searchsorted(table.flatten(), uniform, right=True)
     counts -= images.long() * table.shape[1]
-    return to_bits(counts / photons)
+    levels = to_bits(torch.arange(table.shape[1]) / photons)  # on the CPU: halves round alike
+    return levels.to(images.device)[counts]
 
 
 @cache
