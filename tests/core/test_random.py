@@ -3,11 +3,12 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cptools.core.random import stream
+from cptools.core.random import on_device, stream
 
 parts = st.one_of(st.integers(0, 10**9), st.text("abcxyz", min_size=1, max_size=8))
 paths = st.lists(parts, max_size=3)
@@ -41,10 +42,30 @@ def test_streams_leave_the_global_state_alone() -> None:
 def test_streams_are_the_same_in_every_process() -> None:
     # Also a promise to old checkpoints and recorded runs: these numbers must not change.
     code = (
-        "import torch; from cptools.core.random import stream;"
+        "import torch; from cptools.core.random import on_device, stream;"
         "print(stream(0, 'views', 1).initial_seed(), stream(12, 'a').initial_seed())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     here = [stream(0, "views", 1).initial_seed(), stream(12, "a").initial_seed()]
     assert [int(n) for n in done.stdout.split()] == here
     assert here == [6590465715705828734, 8658014946490918697]
+
+
+def test_on_the_cpu_a_generator_stays_itself() -> None:
+    generator = stream(0, "noise")
+    assert on_device(generator, torch.device("cpu")) is generator
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_by_the_generator() -> None:
+    cuda = torch.device("cuda", 0)
+
+    def draw(seed: int, times: int) -> torch.Tensor:
+        generator = stream(seed, "noise")
+        for _ in range(times):
+            drawn = torch.rand(9, generator=on_device(generator, cuda), device=cuda)
+        return drawn
+
+    assert torch.equal(draw(0, 1), draw(0, 1))
+    assert not torch.equal(draw(0, 1), draw(1, 1))
+    assert not torch.equal(draw(0, 1), draw(0, 2))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cptools.core.random import on_device
+
 
 class PGD:
     """Projected gradient ascent in the L-infinity ball about normalized views.
@@ -44,8 +46,9 @@ class PGD:
 
     def start(self, view: Tensor, generator: torch.Generator) -> Tensor:
         """A point of each view's ball, uniform but for what black and white cut off."""
-        noise = 2 * torch.rand(view.shape, generator=generator) - 1
-        noise = noise.to(view.device, view.dtype) * self._radius(view)
+        device = view.device
+        uniform = torch.rand(view.shape, generator=on_device(generator, device), device=device)
+        noise = (2 * uniform - 1).to(view.dtype) * self._radius(view)
         return (view + noise).clamp(*self.bounds(view))
 
     def __call__(self, loss: Callable[[Tensor], Tensor], view: Tensor, start: Tensor) -> Tensor:

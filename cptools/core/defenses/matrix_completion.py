@@ -18,6 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from cptools.core.defenses.low_rank import SLAB, in_slabs, threshold, truncate
+from cptools.core.random import on_device
 
 Layout = Literal["apart", "side"]
 Mask = Literal["pixel", "entry"]
@@ -53,8 +54,9 @@ def matrix_completion(
         layout: "apart", where each channel is a matrix H x W, or "side", where the channels of an
             image make one matrix H x CW.
         mask: "pixel", one draw for all channels, or "entry", one for each channel.
-        generator: CPU generator of the masks. Images given in parts, one call after the other with
-            one generator, get the masks that they get together.
+        generator: CPU generator of the masks, or of the seed of a GPU's. On the CPU, images given
+            in parts, one call after the other with one generator, get the masks that they get
+            together.
 
     Returns:
         uint8 [N, C, H, W] on the device of `images`.
@@ -73,7 +75,8 @@ def matrix_completion(
         return images.clone()
 
     shape = (len(images), channels if mask == "entry" else 1, height, width)
-    draws = torch.rand(shape, generator=generator).to(images.device)
+    device = images.device
+    draws = torch.rand(shape, generator=on_device(generator, device), device=device)
 
     def complete(images: Tensor, draws: Tensor) -> Tensor:
         observed = (draws >= drop).float()

@@ -3,6 +3,8 @@
 import torch
 from torch import Generator, Tensor
 
+from cptools.core.random import on_device
+
 
 def gaussian_noise(images: Tensor, *, sigma: float, generator: Generator) -> Tensor:
     """Add white noise to every channel of every pixel.
@@ -14,11 +16,12 @@ def gaussian_noise(images: Tensor, *, sigma: float, generator: Generator) -> Ten
     Args:
         images: uint8 [N, C, H, W].
         sigma: Standard deviation on the pixel scale 0 to 1.
-        generator: On the CPU; advances.
+        generator: On the CPU, of the noise or of the seed of a GPU's; advances.
 
     Returns:
         uint8 [N, C, H, W], rounded to nearest and clamped.
     """
-    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    device = images.device
+    noise = torch.randn(images.shape, generator=on_device(generator, device), device=device)
     noisy: Tensor = noise.mul_(255 * sigma).add_(images).round_().clamp_(0, 255)
     return noisy.to(torch.uint8)

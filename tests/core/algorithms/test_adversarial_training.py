@@ -179,12 +179,15 @@ def test_the_start_is_uniform_in_the_ball_and_the_generators() -> None:
 
 
 @pytest.mark.gpu
-def test_the_start_does_not_depend_on_the_device() -> None:
+def test_a_gpu_starts_in_the_ball_too() -> None:
     attack = PGD(MEAN, STD, epsilon=EPSILON, steps=1, step_size=1)
-    view = to_view(pictures())
-    torch.testing.assert_close(
-        attack.start(view.cuda(), seeded(0)).cpu(), attack.start(view, seeded(0))
-    )
+    view = to_view(pictures()).cuda()
+    start = attack.start(view, seeded(0))
+    assert torch.equal(start, attack.start(view, seeded(0)))
+    assert not torch.equal(start, attack.start(view, seeded(1)))
+    low, high = attack.bounds(view)
+    assert bool(((start >= low) & (start <= high)).all())
+    assert float(((start - low) / (high - low)).mean()) == pytest.approx(0.5, abs=0.03)
 
 
 # Adversarial SimCLR.

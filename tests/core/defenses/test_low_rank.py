@@ -103,6 +103,34 @@ def test_error_is_small_on_images(size: int, kind: str, share: float) -> None:
     assert relative_error(truncate(x, rank), lapack(x, rank)).max() < 5e-4
 
 
+@pytest.mark.parametrize("rank", [1, 8, 16, 31])
+@pytest.mark.parametrize("gap", [1e-1, 1e-2, 1e-3, 1e-4])
+def test_what_float32_gets_right_is_told_from_what_it_does_not(rank: int, gap: float) -> None:
+    values = torch.ones(32)
+    values[rank:] = 1 - gap
+    x = with_values(values, 60)
+    cut, left = low_rank._in_float32(x, rank)
+    assert (len(left) == len(x)) == (gap <= 1e-3)
+    sure = torch.ones(len(x), dtype=torch.bool)
+    sure[left] = False
+    assert not sure.any() or relative_error(cut[sure], lapack(x[sure], rank)).max() < 1e-3
+
+
+def test_float32_does_for_nearly_all_masked_photographs() -> None:
+    x = photographs(100, 32, "masked")
+    cut, left = low_rank._in_float32(x, 16)
+    assert len(left) < 0.05 * len(x)
+    assert relative_error(cut, lapack(x, 16)).max() < 5e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [16, 32, 48])
+def test_a_gpu_is_as_near(size: int) -> None:
+    x = photographs(100, size, "masked")
+    cut = truncate(x.cuda(), size // 2).cpu()
+    assert relative_error(cut, lapack(x, size // 2)).max() < 5e-4
+
+
 def test_multiplications_alone_do_for_nearly_all_masked_photographs() -> None:
     x = photographs(100, 32, "masked")
     cut, left = low_rank._purify(x, 16)
