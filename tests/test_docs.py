@@ -18,7 +18,7 @@ from cptools.cli.cptools import TOOLS
 ROOT = Path(__file__).parents[1]
 MAN = ROOT / "man"
 NAMES = [*TOOLS, "cptools"]
-HEAVY = ("torch", "torchvision", "numpy", "rich", "safetensors", "matplotlib", "PIL")
+HEAVY = ("torch", "torchvision", "numpy", "scipy", "rich", "safetensors", "matplotlib", "PIL")
 
 
 def command(name):

@@ -21,7 +21,7 @@ FORBIDDEN = {
                 "torchvision", "safetensors"},
     "cli": set(),
 }  # fmt: skip
-HEAVY = {"torch", "torchvision", "numpy", "matplotlib", "PIL", "safetensors"}
+HEAVY = {"torch", "torchvision", "numpy", "scipy", "matplotlib", "PIL", "safetensors"}
 
 
 def imports(tree: ast.AST, package: str) -> Iterator[str]:

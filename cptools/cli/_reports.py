@@ -5,13 +5,15 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from cptools.cli._app import UsageError
+
+_DIGITS = "0123456789"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Probe:
         method: of the probe; empty where the report does not say.
         dataset: name of the dataset; empty where the report does not say.
         digest: of the dataset.
+        seed: the number at the end of the file's name; None where there is none.
     """
 
     accuracy: float
@@ -35,6 +38,7 @@ class Probe:
     method: str
     dataset: str
     digest: str
+    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,21 @@ class Condition:
     def values(self) -> list[float]:
         """The accuracies, in percent."""
         return [probe.accuracy for probe in self.probes]
+
+    def by_seed(self) -> dict[int | None, float]:
+        """The accuracies, in percent, by seed.
+
+        Raises:
+            UsageError: a seed has two.
+        """
+        seeds = Counter(probe.seed for probe in self.probes)
+        twice = [seed for seed, count in seeds.items() if count > 1]
+        if twice:
+            raise UsageError(
+                f"{self.name} has several accuracies of seed {twice[0]}; give one, or files of"
+                " other names"
+            )
+        return {probe.seed: probe.accuracy for probe in self.probes}
 
     def interval(self) -> tuple[float, float, float]:
         """Mean accuracy and the ends of its 95% interval, in percent.
@@ -164,7 +183,7 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         lines = _read(file)
         several = len({line.digest for line in lines}) > 1
         for line in lines:
-            words = [Path(file).stem.rstrip("0123456789").rstrip("-")]
+            words = [Path(file).stem.rstrip(_DIGITS).rstrip("-")]
             on = ["on", line.dataset, line.digest[:6]] if several else []
             if isinstance(line, Finding):
                 findings.setdefault(" ".join([*words, *on]), []).append(line)
@@ -182,6 +201,34 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
     )
 
 
+def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
+    """Read what a paper reports: JSON, an object of conditions and accuracies in percent.
+
+    Returns:
+        The accuracies of those conditions that are among `names`.
+
+    Raises:
+        UsageError: the file holds no such object, or none of the names.
+    """
+    try:
+        values = json.loads(file.read_text("utf-8"))
+        paper = {name: float(value) for name, value in values.items()}
+        if not all(0 <= value <= 100 for value in paper.values()):
+            raise ValueError("no accuracy")
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; give JSON of a paper's values") from None
+    except (ValueError, TypeError, AttributeError):
+        raise UsageError(
+            f"{file} holds no values of a paper; it is to be JSON such as"
+            ' {"clean.simclr": 91.8}, in percent'
+        ) from None
+    if not paper.keys() & set(names):
+        raise UsageError(
+            f"{file} tells nothing of {', '.join(names)}; it names {', '.join(paper) or 'nothing'}"
+        )
+    return {name: value for name, value in paper.items() if name in names}
+
+
 def _read(file: str) -> list[Probe | Finding]:
     """The reports in a file of JSON lines."""
     if file == "-":
@@ -191,7 +238,10 @@ def _read(file: str) -> list[Probe | Finding]:
         if any(isinstance(line, dict) and "close_percent" in line for line in lines):
             raise UsageError(f"{file} holds distances, not accuracies; probe by another --method")
         if lines:
-            return [_finding(line) if "verdict" in line else _probe(line) for line in lines]
+            stem = Path(file).stem
+            digits = stem[len(stem.rstrip(_DIGITS)) :]
+            seed = int(digits) if digits else None
+            return [_finding(line) if "verdict" in line else _probe(line, seed) for line in lines]
     except (ValueError, LookupError, TypeError, AttributeError):
         pass
     except OSError as error:
@@ -199,7 +249,7 @@ def _read(file: str) -> list[Probe | Finding]:
     raise UsageError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
 
 
-def _probe(line: dict[str, Any]) -> Probe:
+def _probe(line: dict[str, Any], seed: int | None) -> Probe:
     probe = Probe(
         accuracy=line["accuracy_percent"],
         low=line["low_percent"],
@@ -208,6 +258,7 @@ def _probe(line: dict[str, Any]) -> Probe:
         method=str(line.get("settings", {}).get("method", "")),
         dataset=str(line.get("dataset", "")),
         digest=str(line.get("dataset_sha256", "")),
+        seed=seed,
     )
     if not 0 <= probe.low <= probe.accuracy <= probe.high <= 100:
         raise ValueError("no accuracy")

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from cptools.cli import _options as opt
+from cptools.cli import _tables as tables
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
-from cptools.cli._reports import Audited, Condition, read_conditions
+from cptools.cli._reports import read_conditions, read_paper
 from cptools.cli._streams import deliver, plan_output, resolve_input
 
 TOOLS = {
@@ -99,6 +100,26 @@ def report(
         bool,
         typer.Option("--grid", help="Rows and columns, of conditions that are named ROW.COLUMN."),
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="CONDITION",
+            help="Differences to this condition, paired by seed; with --grid, to this row.",
+        ),
+    ] = None,
+    relative: Annotated[
+        bool,
+        typer.Option("--relative", help="Degradation, in percent of what --against names."),
+    ] = False,
+    paper: Annotated[
+        Path | None,
+        typer.Option(
+            "--paper",
+            metavar="FILE",
+            help="A paper's values beside ours: JSON, accuracies in percent by condition.",
+        ),
+    ] = None,
 ) -> None:
     """Sum up probes over seeds as a Markdown table.
 
@@ -109,9 +130,22 @@ def report(
     how well the score tells each condition from the first, which is to be the benign one.
     """
     conditions, audits = read_conditions(files)
-    if audits and grid:
-        raise UsageError("--grid is for accuracies; leave it out")
-    table = _audits(audits) if audits else _grid(conditions) if grid else _rows(conditions)
+    if audits:
+        used = {"grid": grid, "against": against, "relative": relative, "paper": paper}
+        for name in (name for name, value in used.items() if value):
+            raise UsageError(f"--{name} is for accuracies; leave it out")
+        table = tables.audits(audits)
+    else:
+        names = [condition.name for condition in conditions]
+        told = read_paper(paper, names) if paper else {}
+        if against is not None:
+            table = tables.differences(
+                conditions, against, told, is_grid=grid, is_relative=relative
+            )
+        elif relative:
+            raise UsageError("--relative needs what to compare with; add --against CONDITION")
+        else:
+            table = (tables.grid if grid else tables.rows)(conditions, told)
     typer.echo("\n".join(table))
 
 
@@ -219,49 +253,6 @@ def export(
     path = resolve_input(file, starts_chain=False, sources=())
     check_writable(output)
     export_delta(read_delta(path), output, unit)
-
-
-def _rows(conditions: list[Condition]) -> list[str]:
-    """Conditions as lines of a Markdown table."""
-    lines = ["| condition | accuracy (%) | 95% interval | seeds | each |", "| --- " * 5 + "|"]
-    for condition in conditions:
-        mean, low, high = condition.interval()
-        each = " ".join(f"{value:.1f}" for value in condition.values)
-        lines.append(
-            f"| {condition.name} | {mean:.1f} | {low:.1f} to {high:.1f} | {len(condition.values)}"
-            f" | {each} |"
-        )
-    return lines
-
-
-def _audits(audits: list[Audited]) -> list[str]:
-    """Audits as lines of a Markdown table; the first condition is the benign one."""
-    from cptools.core.evaluation.statistics import roc
-
-    benign, *poisoned = audits
-    areas = ["", *(f"{roc(benign.scores, audited.scores)[2]:.3f}" for audited in poisoned)]
-    return [
-        "| condition | score (median) | range | datasets | verdicts | area under the ROC |",
-        "| --- " * 6 + "|",
-        *(
-            f"| {' | '.join([audited.name, *audited.summary(), area])} |"
-            for audited, area in zip(audits, areas, strict=True)
-        ),
-    ]
-
-
-def _grid(conditions: list[Condition]) -> list[str]:
-    """Mean accuracies and intervals of conditions ROW.COLUMN, as lines of a Markdown table."""
-    cells = {}
-    for condition in conditions:
-        mean, low, high = condition.interval()
-        cells[condition.cell()] = f"{mean:.1f} ({low:.1f} to {high:.1f})"
-    columns = list(dict.fromkeys(column for _, column in cells))
-    lines = [f"| | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
-    for row in dict.fromkeys(row for row, _ in cells):
-        shown = (cells.get((row, column), "") for column in columns)
-        lines.append(f"| {row} | {' | '.join(shown)} |")
-    return lines
 
 
 def _verdict(file: str) -> str:

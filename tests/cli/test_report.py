@@ -1,11 +1,15 @@
 """`cptools report`: probes over seeds as a table."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from cptools.cli import cptools as tool
 from cptools.cli._app import run
+
+PAPER = Path(__file__).parents[2] / "examples" / "paper"
 
 
 def write(path, *accuracies):
@@ -169,3 +173,216 @@ def test_a_grid_has_poisons_as_rows_and_victims_as_columns(tmp_path, capsys):
 def test_a_grid_needs_two_names(tmp_path, capsys):
     assert run(tool.app, ["report", "--grid", write(tmp_path / "clean-0.jsonl", 80)]) == 2
     assert "--grid needs conditions named ROW.COLUMN, not clean" in capsys.readouterr().err
+
+
+def report(*arguments):
+    return run(tool.app, ["report", *map(str, arguments)])
+
+
+def write_cells(folder, **cells):
+    """Reports of a seed each; names of the files. Two underscores stand for the dot of a cell."""
+    return [
+        write(folder / f"{name.replace('__', '.')}-{seed}.jsonl", value)
+        for name, values in cells.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+def cells(line):
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def test_differences_are_paired_by_seed(tmp_path, capsys):
+    files = write_cells(tmp_path, clean=(80, 70, 75), cp=(60, 52, 54), noise=(80, 72, 74))
+    assert report("--against", "clean", *files[::-1]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| against clean | accuracy (%) | difference (points) | p (Holm) | pairs"
+        " | seeds for 80% power |",
+        "| --- | --- | --- | --- | --- | --- |",
+        # 1/3 -+ 4.303 1.528 / sqrt(3); its t is 0.378
+        "| noise | 75.3 (65.0 to 85.7) | 0.3 (-3.5 to 4.1) | 0.742 | 3 | 167 |",
+        # t = 19.667 / (1.528 / sqrt(3)), p = 2 0.001; the only pairs vary by 1.5 points
+        "| cp | 55.3 (45.0 to 65.7) | -19.7 (-23.5 to -15.9) | 0.004 | 3 | 2 |",
+        "| clean | 75.0 (62.6 to 87.4) |  |  |  |  |",
+    ]
+
+
+def test_degradation_is_taken_within_each_seed(tmp_path, capsys):
+    files = write_cells(tmp_path, clean=(80, 40), cp=(40, 30))
+    assert report("--against", "clean", "--relative", *files) == 0
+    head, _, _, line = capsys.readouterr().out.splitlines()
+    assert cells(head)[2] == "degradation (% of clean)"
+    # 50% and 25%: their mean, not 1 - 70 / 120; 12.706 standard errors
+    assert cells(line)[2] == "37.5 (-121.3 to 196.3)"
+
+
+def test_a_grid_compares_columns_by_what_a_row_does_to_them(tmp_path, capsys):
+    grid = {
+        "clean__moco": (70, 74, 72), "clean__simclr": (76, 76, 73),
+        "perturbed__moco": (42, 43, 42), "perturbed__simclr": (44, 42, 41),
+        "noise__moco": (70, 73, 70),
+    }  # fmt: skip
+    paper = tmp_path / "paper.json"
+    values = {
+        "clean.moco": 72.4,
+        "clean.simclr": 74.8,
+        "perturbed.moco": 42.3,
+        "perturbed.simclr": 42.9,
+    }
+    paper.write_text(json.dumps(values))
+    files = write_cells(tmp_path, **grid)
+    assert report("--grid", "--against", "clean", "--relative", "--paper", paper, *files) == 0
+    head, _, *lines, blank, agreement = capsys.readouterr().out.splitlines()
+    assert cells(head) == [
+        "against clean", "accuracy (%)", "paper", "degradation (% of clean)", "paper", "p (Holm)",
+        "pairs", "seeds for 80% power", "seeds for the paper's",
+    ]  # fmt: skip
+    table = {cells(line)[0]: cells(line)[1:] for line in lines}
+    assert list(table) == [
+        "clean.moco", "clean.simclr", "perturbed.moco", "perturbed.simclr",
+        "perturbed: moco less simclr", "noise.moco",
+    ]  # fmt: skip
+    assert table["clean.moco"][1:] == ["72.4", "", "", "", "", "", ""]
+    # 40.00, 41.89, 41.67 and 42.11, 44.74, 43.84
+    assert table["perturbed.moco"][1:4] == ["42.3", "41.2 (38.6 to 43.8)", "41.6"]
+    assert table["perturbed.simclr"][1:4] == ["42.9", "43.6 (40.2 to 46.9)", "42.6"]
+    # -2.105, -2.845, -2.169: mean -2.373, deviation 0.410, t -10.02, p 0.0098, third of four
+    assert table["perturbed: moco less simclr"] == [
+        "", "", "-2.4 (-3.4 to -1.4)", "-1.1", "0.020", "3", "3", "4",
+    ]  # fmt: skip
+    assert table["noise.moco"][1::2][:2] == ["", ""]
+    assert blank == ""
+    # ours 41.2 43.6 -2.4, the paper's 41.6 42.6 -1.1, which is outside
+    assert agreement == (
+        "Values of the paper: 3; in our interval: 2; Spearman's rank correlation: 1.00."
+    )
+
+
+def test_seeds_of_one_side_are_left_out_and_told(tmp_path, capsys):
+    files = write_cells(tmp_path, clean=(80, 70, 75), cp=(60, 52, 54, 10))
+    assert report("--against", "clean", *files[1:]) == 0
+    captured = capsys.readouterr()
+    assert cells(captured.out.splitlines()[-1])[2:5] == ["-19.5 (-38.6 to -0.4)", "0.049", "2"]
+    assert captured.err == "cptools: cp against clean: 2 seeds in common; left out: 0, 3\n"
+
+
+@pytest.mark.parametrize(("first", "second", "count"), [(0, 0, "one"), (0, 1, "no")])
+def test_fewer_results_than_a_paired_test_needs(tmp_path, capsys, first, second, count):
+    files = [write(tmp_path / f"{n}-{s}.jsonl", 60) for n, s in (("clean", first), ("cp", second))]
+    assert report("--against", "clean", *files) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"cptools: error: cp against clean: {count} seed in common, and a paired test needs two;"
+        " give files NAME-SEED.jsonl of equal seeds\n",
+    )
+
+
+def test_columns_need_seeds_in_common_as_well(tmp_path, capsys):
+    files = [
+        write(tmp_path / f"{row}.{column}-{seed}.jsonl", 60)
+        for row in ("clean", "cp")
+        for column, seeds in (("moco", (0, 1)), ("byol", (1, 2)))
+        for seed in seeds
+    ]
+    assert report("--grid", "--against", "clean", *files) == 2
+    assert "error: cp: moco less byol: one seed in common" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--against", "blank"], "no condition is called blank; there are clean.a, cp.a, cp.b"),
+        (["--grid", "--against", "clean.a"], "no row is called clean.a; there are clean, cp"),
+        (["--grid", "--against", "clean"], "cp.b has no clean.b to be compared with; give its"),
+        (["--relative"], "--relative needs what to compare with; add --against CONDITION"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path, capsys, arguments, message):
+    files = write_cells(tmp_path, clean__a=(80, 70), cp__a=(60, 52), cp__b=(60, 52))
+    assert report(*arguments, *files) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"cptools: error: {message}")
+
+
+def test_further_refusals(tmp_path, capsys):
+    files = write_cells(tmp_path, clean=(0, 70), cp=(60, 52))
+    files = [write(tmp_path / "clean-0.jsonl", 3, 4), *files[1:]]
+    assert report("--against", "clean", *files) == 2
+    assert "clean has several accuracies of seed 0; give one" in capsys.readouterr().err
+    assert report("--against", "clean", *files[:2]) == 2
+    assert "nothing to compare with clean; give further reports" in capsys.readouterr().err
+    zero = {"accuracy_percent": 0, "low_percent": 0, "high_percent": 1}
+    (tmp_path / "clean-0.jsonl").write_text(json.dumps(zero))
+    assert report("--against", "clean", "--relative", *files) == 2
+    assert "a degradation needs a baseline above 0, got 0" in capsys.readouterr().err
+    audits = write_audits(tmp_path, "audit", (0.5, "noisy"))
+    for option in (["--against", "audit"], ["--relative"], ["--paper", audits[0]]):
+        assert report(*option, *audits) == 2
+        assert f"error: {option[0]} is for accuracies" in capsys.readouterr().err
+
+
+def test_the_papers_values_stand_beside_ours(tmp_path, capsys):
+    files = write_cells(tmp_path, clean=(80, 82), noise=(78, 80), cp=(60, 62), other=(50, 52))
+    paper = tmp_path / "paper.json"
+    paper.write_text('{"clean": 91.8, "noise": 90.4, "cp": 61, "absent": 1}')
+    assert report("--paper", paper, *files) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert cells(lines[0])[2:5] == ["95% interval", "paper", "seeds"]
+    assert [cells(line)[3] for line in lines[2:6]] == ["91.8", "90.4", "61.0", ""]
+    assert lines[6:] == [
+        "",
+        # 81, 79 and 61, each -+ 12.7
+        "Values of the paper: 3; in our interval: 3; Spearman's rank correlation: 1.00.",
+    ]
+    assert report("--paper", paper, *files[4:]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Values of the paper: 1; in our interval: 1."
+
+
+def test_the_papers_values_in_a_grid(tmp_path, capsys):
+    files = write_cells(tmp_path, clean__a=(80, 82), clean__b=(80, 82), cp__a=(60, 62))
+    paper = tmp_path / "paper.json"
+    paper.write_text('{"clean.a": 91.8}')
+    assert report("--grid", "--paper", paper, *files) == 0
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        "| | a | paper | b |",
+        "| --- | --- | --- | --- |",
+        "| clean | 81.0 (68.3 to 93.7) | 91.8 | 81.0 (68.3 to 93.7) |",
+        "| cp | 61.0 (48.3 to 73.7) |  |  |",
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"clean": "a"}', '{"clean": 101}', '{"clean": null}']
+)
+def test_what_is_no_paper_is_refused(tmp_path, capsys, content):
+    files = write_cells(tmp_path, clean=(80, 82))
+    paper = tmp_path / "paper.json"
+    assert report("--paper", paper, *files) == 2
+    assert "No such file or directory; give JSON of a paper's values" in capsys.readouterr().err
+    paper.write_text(content)
+    assert report("--paper", paper, *files) == 2
+    assert f"{paper} holds no values of a paper" in capsys.readouterr().err
+
+
+def test_a_paper_of_other_conditions_is_refused(tmp_path, capsys):
+    paper = tmp_path / "paper.json"
+    paper.write_text('{"cp": 1}')
+    assert report("--paper", paper, *write_cells(tmp_path, clean=(80, 82))) == 2
+    assert f"{paper} tells nothing of clean; it names cp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted(PAPER.glob("*.json")), ids=lambda path: path.stem)
+def test_the_shipped_values_are_of_cells_of_the_makefile(path):
+    values = json.loads(path.read_text())
+    assert all(8 < value < 94 for value in values.values())
+    table = path.stem.partition("-")[0]
+    if table == "ucla":
+        assert set(values) == {
+            f"{r}.{c}" for r in ("clean", "perturbed") for c in ("moco", "simclr")
+        }
+        return
+    make = ["make", "-C", PAPER.parent, "-Bn", table, "SEEDS=0"]
+    plan = subprocess.run(make, check=True, capture_output=True, text=True).stdout
+    made = {Path(word).stem for word in plan.split() if word.endswith(".jsonl")}
+    assert {f"{name}-0" for name in values} <= made
