@@ -109,19 +109,19 @@ class AdvCL(Algorithm):
     def _features(self, view: Tensor, norms: str | None = None) -> Tensor:
         """Features [B, D] of the backbone, by its own batch norm or a set of the head."""
         if norms is None:
-            return in_groups(self.encoder, view, self.bn_groups)
+            return in_groups(self.encoder, view, self.groups)
         tensors = {
             f"{name}.{key}": tensor
             for name, layer in zip(self.norms, self.head[norms].children(), strict=True)
             for key, tensor in layer.state_dict(keep_vars=True).items()
         }
         return in_groups(
-            lambda part: functional_call(self.encoder, tensors, (part,)), view, self.bn_groups
+            lambda part: functional_call(self.encoder, tensors, (part,)), view, self.groups
         )
 
     def _embed(self, view: Tensor, norms: str | None = None) -> Tensor:
         features = self._features(view, norms)
-        return unit(in_groups(self.head["projector"], features, self.bn_groups))
+        return unit(in_groups(self.head["projector"], features, self.groups))
 
     def _cross_entropy(self, view: Tensor, labels: Tensor) -> Tensor:
         """Mean over the heads; labels int64 [B, L]."""

@@ -35,6 +35,7 @@ class Algorithm(nn.Module):
         encoder_prefix: of the names of the encoders that it takes, such as lab- of lab-resnet18.
         has_momentum: whether a momentum branch exists (MoCo, BYOL), through which the gradient
             of the poison may flow: the dual branch scheme of CP section 4.2.
+        bn_groups: slices of the batch that batch norm sees apart in training.
     """
 
     encoder: Backbone
@@ -45,6 +46,12 @@ class Algorithm(nn.Module):
     needs_pixels = False
     encoder_prefix = ""
     has_momentum = False
+    bn_groups = 1
+
+    @property
+    def groups(self) -> int:
+        """Slices of the batch for `in_groups`; by running statistics it may go in one."""
+        return self.bn_groups if self.training else 1
 
     def draw(self, x: Tensor, views: DrawsViews, generator: torch.Generator) -> tuple[Tensor, ...]:
         """The views that `loss` takes of images x [B, 3, H, W] in [0, 1].

@@ -74,11 +74,11 @@ class BYOL(Algorithm):
         self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
     ) -> Tensor:
         """Sum over both directions of 2 - 2 cos(prediction, target)."""
-        p_a = in_groups(self._predict, view_a, self.bn_groups)
-        p_b = in_groups(self._predict, view_b, self.bn_groups)
+        p_a = in_groups(self._predict, view_a, self.groups)
+        p_b = in_groups(self._predict, view_b, self.groups)
         with branch_gradient(dual):
-            z_a = in_groups(self._target, view_a, self.bn_groups)
-            z_b = in_groups(self._target, view_b, self.bn_groups)
+            z_a = in_groups(self._target, view_a, self.groups)
+            z_b = in_groups(self._target, view_b, self.groups)
         return byol_regression(p_a, z_b) + byol_regression(p_b, z_a)
 
     @torch.no_grad()

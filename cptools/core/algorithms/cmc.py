@@ -75,5 +75,5 @@ class CMC(Algorithm):
 
         Equations 3 and 4 of the paper; there is no momentum branch, so `dual` changes nothing.
         """
-        z = in_groups(self._embeddings, view, self.bn_groups)
+        z = in_groups(self._embeddings, view, self.groups)
         return symmetric_infonce(*z.unbind(1), temperature=self.temperature)

@@ -75,9 +75,9 @@ class MoCo(Algorithm):
         self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
     ) -> Tensor:
         """The objective of q = f(a), k = f_m(b) against the queue."""
-        q = in_groups(self.embed, view_a, self.bn_groups)
+        q = in_groups(self.embed, view_a, self.groups)
         with branch_gradient(dual):
-            k = in_groups(self._keys, view_b, self.bn_groups)
+            k = in_groups(self._keys, view_b, self.groups)
         self.keys = k.detach()
         return self.objective(q, k, self.queue, temperature=self.temperature)
 

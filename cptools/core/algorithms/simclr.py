@@ -47,6 +47,6 @@ class SimCLR(Algorithm):
         """The objective; there is no momentum branch, so `dual` changes nothing."""
         # [B, V, ...]: a slice of the batch holds all views of its images.
         stacked = torch.stack(views, dim=1)
-        z = in_groups(lambda part: self.embed(part.flatten(0, 1)), stacked, self.bn_groups)
+        z = in_groups(lambda part: self.embed(part.flatten(0, 1)), stacked, self.groups)
         z = z.unflatten(0, (-1, len(views)))  # [B, V, D]
         return self.objective(*z.unbind(1), temperature=self.temperature)

@@ -54,10 +54,10 @@ class SimSiam(Algorithm):
         self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
     ) -> Tensor:
         """Mean of both directions of the negative cosine of prediction and projection."""
-        z_a = in_groups(self._project, view_a, self.bn_groups)
-        z_b = in_groups(self._project, view_b, self.bn_groups)
-        p_a = unit(in_groups(self.head["predictor"], z_a, self.bn_groups))
-        p_b = unit(in_groups(self.head["predictor"], z_b, self.bn_groups))
+        z_a = in_groups(self._project, view_a, self.groups)
+        z_b = in_groups(self._project, view_b, self.groups)
+        p_a = unit(in_groups(self.head["predictor"], z_a, self.groups))
+        p_b = unit(in_groups(self.head["predictor"], z_b, self.groups))
         if not dual:
             z_a, z_b = z_a.detach(), z_b.detach()
         return (negative_cosine(p_a, unit(z_b)) + negative_cosine(p_b, unit(z_a))) / 2

@@ -46,4 +46,4 @@ class Supervised(Algorithm):
 
     def loss(self, view: Tensor, *, labels: Tensor, dual: bool = False) -> Tensor:
         """Mean cross-entropy, in nats; there is one branch, so `dual` changes nothing."""
-        return F.cross_entropy(in_groups(self.classify, view, self.bn_groups).float(), labels)
+        return F.cross_entropy(in_groups(self.classify, view, self.groups).float(), labels)

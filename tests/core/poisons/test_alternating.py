@@ -35,7 +35,7 @@ OF_ALGORITHM: dict[str, dict[str, Any]] = {  # what attackers learn by
     "moco": {"temperature": 0.2, "ema": 0.8, "queue_size": 11},
     "byol": {"ema": 0.8},
     "simsiam": {},
-    "cmc": {"temperature": 0.2},
+    "cmc": {"temperature": 0.02},
     "supervised": {},
 }
 TWO_BRANCHES = ("moco", "byol", "simsiam")
@@ -114,6 +114,17 @@ def slow_loss(
         for logits, label in zip(alg.head["classifier"](alg.encoder(a)), labels, strict=True):
             total = total - torch.log(logits[label].exp() / logits.exp().sum())
         return total / len(a)
+    if name == "cmc":
+        networks = zip(("projector", "color_projector"), ("lightness", "color"), strict=True)
+        lightness, color = (
+            slow_unit(alg.head[head](getattr(alg.encoder, network)(part)))
+            for (head, network), part in zip(networks, alg.encoder.split(a), strict=True)
+        )
+        for one, other_one in ((lightness, color), (color, lightness)):
+            for i, z in enumerate(one):
+                scores = torch.stack([z @ o / alg.temperature for o in other_one]).exp()
+                total = total - torch.log(scores[i] / scores.sum())
+        return total / (2 * len(a))
     (b,) = rest
     if name == "simclr":
         num, z = len(a), slow_unit(project(torch.stack([a, b], 1).flatten(0, 1)))
@@ -184,7 +195,7 @@ def slow_after_step(name: str, alg: Any) -> None:
 def algorithm_1(name: str, alg: Any, rows: list[int], delta: Tensor, *, dual: bool) -> Tensor:
     """2 rounds of 2 encoder steps and 2 batches of 2 PGD steps; changes `alg`, returns delta."""
     images, labels = IMAGES.double() / 255, LABELS.tolist()
-    num_views = 1 if name == "supervised" else 2
+    num_views = 1 if name in ("supervised", "cmc") else 2
     delta = delta.clone()
     weights = [p for p in alg.parameters() if p.requires_grad]
     speed = [torch.zeros_like(p) for p in weights]
@@ -469,9 +480,11 @@ def test_model_steps_leave_the_noise_alone(name: str) -> None:
         "moco": ("head.projector", "key_encoder", "key_head", "queue"),
         "byol": ("head.projector", "head.predictor", "target_encoder", "target_projector"),
         "simsiam": ("head.projector", "head.predictor"),
+        "cmc": ("head.projector", "head.color_projector", "encoder.color.conv1.weight"),
         "supervised": ("head.classifier",),
     }[name]
-    for part in ("encoder.conv1.weight", "encoder.bn1.running_mean", *parts):
+    network = "encoder.lightness" if name == "cmc" else "encoder"
+    for part in (f"{network}.conv1.weight", f"{network}.bn1.running_mean", *parts):
         assert any(k.startswith(f"model.{part}") for k in moved), part
     assert all(math.isfinite(m.model_loss) and math.isnan(m.noise_loss) for m in metrics)
     assert [m.loss for m in metrics] == [m.model_loss for m in metrics]
