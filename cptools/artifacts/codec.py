@@ -13,7 +13,16 @@ from cptools.artifacts.provenance import (
     source_from_json,
     source_to_json,
 )
-from cptools.artifacts.schema import FORMAT, KINDS, Artifact, Checkpoint, Dataset, Delta, Encoder
+from cptools.artifacts.schema import (
+    FORMAT,
+    KINDS,
+    UNCHANGED,
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Delta,
+    Encoder,
+)
 
 _KEYS = {  # of the header, besides format, kind and history
     "dataset": ("name", "classes", "mean", "std", "source"),
@@ -24,6 +33,7 @@ _KEYS = {  # of the header, besides format, kind and history
     ),
     "checkpoint": ("command",),
 }
+_OPTIONAL = {"dataset": ("perturbations",)}  # left out where they are empty
 _FLOATS = ("float32", "float16")
 
 
@@ -37,6 +47,9 @@ def encode(artifact: Artifact) -> dict[str, Any]:
         header["classes"] = list(header["classes"])
     if "source" in header:
         header["source"] = source_to_json(header["source"])
+    for key in _OPTIONAL.get(artifact.kind, ()):
+        if value := getattr(artifact, key):
+            header[key] = list(value)
     history = history_to_json(artifact.history)
     return {"format": FORMAT, "kind": artifact.kind, **header, "history": history}
 
@@ -58,7 +71,8 @@ def decode(header: object, specs: Mapping[str, Spec]) -> dict[str, Any]:
         raise ArtifactError(f"format {found} is not known here ({FORMAT} is); update cptools")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ArtifactError(f"kind {str(kind)[:40]!r} is not known here; update cptools")
-    fields = Fields(header, "header", ("format", "kind", *_KEYS[kind], "history"))
+    needed = ("format", "kind", *_KEYS[kind], "history")
+    fields = Fields(header, "header", needed, _OPTIONAL.get(kind, ()))
     try:
         history = history_from_json(fields.items("history"))
     except RecursionError:
@@ -91,14 +105,32 @@ def _dataset(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:
     if "train.index" in specs:
         _tensor(specs, "train.index", ("int64",), (n,))
         known.add("train.index")
-    _refuse(specs.keys() - known)
+    perturbed = {"train.perturbation": n, "test.perturbation": m}
+    for name in specs.keys() & perturbed:
+        _tensor(specs, name, ("int64",), (perturbed[name],))
+    _refuse(specs.keys() - known - perturbed.keys())
     return {
         "name": fields.text("name"),
         "classes": fields.texts("classes"),
         "mean": fields.channels("mean", positive=False),
         "std": fields.channels("std", positive=True),
         "source": source_from_json(fields.raw("source")),
+        "perturbations": _perturbations(fields, is_used=bool(specs.keys() & perturbed)),
     }
+
+
+def _perturbations(fields: Fields, *, is_used: bool) -> tuple[str, ...]:
+    """The names that the tensors of perturbations point to; there are both or neither."""
+    if "perturbations" not in fields:
+        if is_used:
+            fields.fail("perturbations", "is missing")
+        return ()
+    names = fields.texts("perturbations")
+    if not is_used:
+        fields.fail("perturbations", "names what no tensor points to")
+    if names[0] != UNCHANGED or len(set(names)) < len(names):
+        fields.fail("perturbations", f"is not a list of different names, {UNCHANGED!r} first")
+    return names
 
 
 def _delta(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:

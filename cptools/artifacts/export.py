@@ -1,9 +1,9 @@
 """A dataset as a folder of PNG files, and without loss back again.
 
 Beside the pictures lie `classes.txt`, for anybody, and `cptools.json`, for us: the header that the
-dataset would have in a file, the digest of its tensors, and the rows' ids in their order. The
-folder and archives made of it say with that what they are, and are believed as far as the digest
-of the pictures confirms it.
+dataset would have in a file, the digest of its tensors, the rows' ids in their order, and what is
+recorded of their perturbations. The folder and archives made of it say with that what they are, and
+are believed as far as the digest of the pictures confirms it.
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ class About:
         fields: of the dataset, without its tensors.
         digest: of the tensors that were exported.
         index: int64 (N,) id of each training row, or None where a row's id is its number.
+        perturbation: `train.perturbation` and `test.perturbation`, where they are recorded.
     """
 
     fields: dict[str, Any]
     digest: str
     index: NDArray[np.int64] | None
+    perturbation: dict[str, NDArray[np.int64]]
 
     @property
     def is_clean(self) -> bool:
@@ -73,6 +75,7 @@ class About:
             if (np.diff(rank) < 0).any():
                 arrays |= {name: arrays[name][rank] for name in ("train.images", "train.labels")}
             arrays["train.index"] = self.index
+        arrays |= self.perturbation
         if self.fields["classes"] != tuple(classes) or digest(arrays) != self.digest:
             return None
         restored = build(self.fields, arrays)
@@ -90,8 +93,15 @@ def read_about(data: bytes, arrays: Mapping[str, Array]) -> About:
     Raises:
         ArtifactError: It is damaged, or of another format.
     """
-    about = Fields(load_json(data.decode("ascii", "replace")), "about", ("header", "ids", "sha256"))
-    fields = decode(about.raw("header"), layout(arrays))
+    about = Fields(
+        load_json(data.decode("ascii", "replace")),
+        "about",
+        ("header", "ids", "sha256"),
+        ("perturbation",),
+    )
+    found = about.mapping("perturbation", "train|test") if "perturbation" in about else {}
+    stand_ins = {f"{part}.perturbation": arrays[f"{part}.labels"] for part in found}
+    fields = decode(about.raw("header"), layout({**arrays, **stand_ins}))
     if fields["kind"] != "dataset":
         raise ArtifactError(f"it is of kind {fields['kind']}; export a dataset")
     ids = None if about.raw("ids") is None else about.items("ids")
@@ -99,8 +109,17 @@ def read_about(data: bytes, arrays: Mapping[str, Array]) -> About:
         all(type(i) is int and 0 <= i < 2**63 for i in ids) and len(set(ids)) == len(ids)
     ):
         about.fail("ids", "are not different numbers")
+    num = len(fields["perturbations"])
+    for numbers in found.values():
+        if not isinstance(numbers, list) or not all(
+            type(i) is int and 0 <= i < num for i in numbers
+        ):
+            about.fail("perturbation", f"is not lists of numbers from 0 to {num - 1}")
+    perturbation = {
+        f"{part}.perturbation": np.array(numbers, dtype=np.int64) for part, numbers in found.items()
+    }
     index = None if ids is None else np.array(ids, dtype=np.int64)
-    return About(fields, about.digest("sha256"), index)
+    return About(fields, about.digest("sha256"), index, perturbation)
 
 
 def export_dataset(folder: str | os.PathLike[str], dataset: Dataset) -> None:
@@ -120,6 +139,11 @@ def export_dataset(folder: str | os.PathLike[str], dataset: Dataset) -> None:
         "ids": None if index is None else index.tolist(),
         "sha256": dataset_digest(dataset),
     }
+    recorded = {"train": dataset.train_perturbation, "test": dataset.test_perturbation}
+    if dataset.perturbations:
+        about["perturbation"] = {
+            part: numbers.tolist() for part, numbers in recorded.items() if numbers is not None
+        }
     export_images(
         folder,
         train_images=dataset.train_images,

@@ -16,10 +16,13 @@ class Fields:
     Args:
         value: what the JSON held at this place.
         where: how messages name this place, such as `header` or `history[2]`.
-        keys: the keys the object has to have, and the only ones it may have.
+        keys: the keys the object has to have.
+        optional: the only other ones it may have.
     """
 
-    def __init__(self, value: object, where: str, keys: Collection[str]) -> None:
+    def __init__(
+        self, value: object, where: str, keys: Collection[str], optional: Collection[str] = ()
+    ) -> None:
         self.where = where
         if not isinstance(value, dict):
             raise ArtifactError(f"damaged header: {where} is not an object; make the file again")
@@ -28,7 +31,7 @@ class Fields:
             if key not in value:
                 self.fail(key, "is missing")
         for key in value:
-            if key not in keys:
+            if key not in keys and key not in optional:
                 raise ArtifactError(
                     f"unknown field {key!r} in {where}; it may need a newer cptools"
                 )
@@ -36,6 +39,9 @@ class Fields:
     def fail(self, key: str, problem: str) -> NoReturn:
         """Raise the error for one field."""
         raise ArtifactError(f"damaged header: {self.where}.{key} {problem}; make the file again")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
 
     def raw(self, key: str) -> Any:
         """The value as it stands."""

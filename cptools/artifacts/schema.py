@@ -5,8 +5,8 @@ A kind knows its tensors (`arrays`), checks its own contents (`check`) and can s
 few words (`summary`); `codec` turns it into a header and back.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from cptools.artifacts.provenance import Entry, Input, Source
 __all__ = [
     "FORMAT",
     "KINDS",
+    "UNCHANGED",
     "Artifact",
     "Checkpoint",
     "Dataset",
@@ -26,6 +27,8 @@ __all__ = [
     "Input",
     "Source",
 ]
+
+UNCHANGED = "none"  # the first of a dataset's `perturbations`
 
 FORMAT = 1  # of the `cptools` header; a reader refuses any other
 
@@ -46,6 +49,9 @@ class Dataset:
         std: per-channel standard deviation, in (0, 1].
         source: where the clean dataset can be had again.
         history: the commands that made it, oldest first.
+        perturbations: names of natural perturbations, `none` first; empty where none are recorded.
+        train_perturbation: int64 [N], which of the names each image has; or None.
+        test_perturbation: int64 [M]; or None.
     """
 
     kind: ClassVar[str] = "dataset"
@@ -61,20 +67,42 @@ class Dataset:
     std: tuple[float, float, float]
     source: Source | None
     history: tuple[Entry, ...] = ()
+    perturbations: tuple[str, ...] = ()
+    train_perturbation: Array | None = None
+    test_perturbation: Array | None = None
 
     def arrays(self) -> dict[str, Array]:
         """The tensors by their names in the file."""
-        index = {} if self.train_index is None else {"train.index": self.train_index}
+        optional = {
+            "train.index": self.train_index,
+            "train.perturbation": self.train_perturbation,
+            "test.perturbation": self.test_perturbation,
+        }
         return {
             "train.images": self.train_images,
             "train.labels": self.train_labels,
             "test.images": self.test_images,
             "test.labels": self.test_labels,
-            **index,
+            **{name: array for name, array in optional.items() if array is not None},
         }
 
+    def take(self, train: Array, test: Array | None = None) -> "Dataset":
+        """The dataset of some of its rows.
+
+        Args:
+            train: int64, rows of the train part.
+            test: int64, rows of the test part; None keeps all.
+        """
+        rows = {"train": train} if test is None else {"train": train, "test": test}
+        tensors: dict[str, Any] = {
+            name.replace(".", "_"): np.ascontiguousarray(array[rows[part]])
+            for name, array in self.arrays().items()
+            if (part := name.partition(".")[0]) in rows
+        }
+        return replace(self, **tensors)
+
     def check(self) -> None:
-        """Raise `ArtifactError` unless labels and index are in range."""
+        """Raise `ArtifactError` unless labels, index and perturbations are in range."""
         for part, labels in (("train", self.train_labels), ("test", self.test_labels)):
             bad = np.flatnonzero((labels < 0) | (labels >= len(self.classes)))
             if bad.size:
@@ -84,6 +112,16 @@ class Dataset:
                 )
         if self.train_index is not None and self.train_index.min() < 0:
             raise ArtifactError("train.index has a negative row; make the file again")
+        num = len(self.perturbations)
+        for part, numbers in (("train", self.train_perturbation), ("test", self.test_perturbation)):
+            if numbers is None:
+                continue
+            bad = np.flatnonzero((numbers < 0) | (numbers >= num))
+            if bad.size:
+                raise ArtifactError(
+                    f"perturbation {numbers[bad[0]]} of {part} image {bad[0]} is not one of"
+                    f" {num} names; make the file again"
+                )
 
     def summary(self) -> str:
         """Sizes in a few words."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cptools.artifacts.export import About
     from cptools.artifacts.images import Listing
     from cptools.artifacts.schema import Dataset, Entry, Input, Source
+    from cptools.core.sources.select import Selection
 
 SOURCES = ("shapes", "cifar10", "cifar100", "stl10")
 
@@ -97,7 +98,9 @@ def chain_name(history: "Sequence[Entry]") -> str:
             case "cp-generate":
                 words += [step.parameters.get("alg"), step.parameters.get("mode")]
             case "cp-perturb":
-                words += ["noise" if step.parameters.get("noise") else "poisoned"]
+                told = step.parameters
+                natural = told.get("kind") or told.get("suite")
+                words += [natural or ("noise" if told.get("noise") else "poisoned")]
             case "cp-defend":
                 words += [name for name in DEFENSES if name in step.parameters]
             case "cp-pretrain":
@@ -262,7 +265,7 @@ def _images(path: str, found: "Listing", options: dict[str, Any]) -> tuple[Any, 
     if found.test is None and found.about is not None:
         options = {"holdout": 0, **options}  # it was exported without a test split
     test = found.test or found.train
-    chosen = _choose(
+    chosen = choose_rows(
         found.train.labels, found.test.labels if found.test else None, found.classes, options
     )
     names = [found.train.names[row] for row in chosen.train]
@@ -322,7 +325,7 @@ def select_rows(
     from cptools.core.sources.select import relabel
 
     train_images, train_labels, test_images, test_labels, index = arrays
-    chosen = _choose(train_labels, test_labels, names, options)
+    chosen = choose_rows(train_labels, test_labels, names, options)
     rows = _index(chosen.train, len(train_labels))
     return (
         train_images[chosen.train],
@@ -333,7 +336,10 @@ def select_rows(
     ), tuple(names[label] for label in chosen.classes)
 
 
-def _choose(train_labels: Any, test_labels: Any, names: Any, options: dict[str, Any]) -> Any:
+def choose_rows(
+    train_labels: Any, test_labels: Any, names: Any, options: dict[str, Any]
+) -> "Selection":
+    """Rows and classes by the options of `cp-dataset`; see `cptools.core.sources.select.select`."""
     from cptools.core.sources.select import select
 
     return select(

@@ -16,7 +16,7 @@ from cptools.cli._streams import deliver, plan_output, resolve_input
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
-    "cp-perturb": "apply random noise or a delta to a dataset",
+    "cp-perturb": "perturb a dataset: as nature does, by random noise, by a delta",
     "cp-generate": "poison a dataset, against contrastive or supervised learning",
     "cp-pretrain": "train an encoder on a dataset",
     "cp-probe": "measure an encoder (linear probe, neighbors, views) or a poison; audit a dataset",

@@ -13,12 +13,12 @@ from cptools.cli._data import (
     SOURCES,
     FileReader,
     as_typed,
+    choose_rows,
     entry,
     is_source,
     main_input,
     make_dataset,
     path_name,
-    select_rows,
 )
 from cptools.cli._streams import deliver, is_stdout, plan_output, resolve_input
 
@@ -132,6 +132,7 @@ def _select(path: str, options: dict[str, Any]) -> "Dataset":
     from dataclasses import replace
 
     from cptools.artifacts.history import dataset_digest
+    from cptools.core.sources.select import relabel
 
     for name in ("size", "holdout", "contrast"):
         if options[name] is not None:
@@ -142,28 +143,16 @@ def _select(path: str, options: dict[str, Any]) -> "Dataset":
     given = {name: value for name, value in options.items() if value is not None}
     if set(given) == {"seed"}:
         return found
-    arrays, classes = select_rows(
-        (
-            found.train_images,
-            found.train_labels,
-            found.test_images,
-            found.test_labels,
-            found.train_index,
-        ),
-        found.classes,
-        given,
-    )
+    chosen = choose_rows(found.train_labels, found.test_labels, found.classes, given)
+    kept = found.take(chosen.train, chosen.test)
+    if found.train_index is None and len(kept.train_labels) < len(found.train_labels):
+        kept = replace(kept, train_index=chosen.train)
     command = entry("cp-dataset", as_typed(given), main_input(dataset_digest(found)))
     return replace(
-        found,
-        **dict(
-            zip(
-                ("train_images", "train_labels", "test_images", "test_labels", "train_index"),
-                arrays,
-                strict=True,
-            )
-        ),
-        classes=classes,
+        kept,
+        train_labels=relabel(kept.train_labels, chosen.classes),
+        test_labels=relabel(kept.test_labels, chosen.classes),
+        classes=tuple(found.classes[label] for label in chosen.classes),
         history=(*found.history, command),
     )
 

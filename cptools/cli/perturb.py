@@ -1,4 +1,4 @@
-"""`cp-perturb`: change the pictures of a dataset: random noise, or a given delta."""
+"""`cp-perturb`: change the pictures of a dataset: as nature does, by noise, by a given delta."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +9,21 @@ from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, tool
 from cptools.cli._data import SOURCES, entry, main_input, open_dataset
 from cptools.cli._delta import read_delta
+from cptools.cli._natural import (
+    ANY,
+    SEVERITY,
+    SPLITS,
+    choose_share,
+    parse_strength,
+    perturb_naturally,
+    read_plan,
+)
 from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
 from cptools.cli._work import end_dry_run, show_settings
+from cptools.core.perturbations import (  # noqa: TID253 - a registry, without torch
+    PERTURBATIONS,
+    SUITES,
+)
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset, Delta
@@ -18,10 +31,61 @@ if TYPE_CHECKING:
 app = make_app("cp-perturb")
 
 
+_SUITES = " ".join(f"{name}: {suite.text}" for name, suite in SUITES.items())
+
+
 @tool(app)
 def perturb(
     input: opt.StartInput = None,
     output: opt.Output = None,
+    suite: Annotated[
+        str | None,
+        opt.one_of(
+            "--suite", SUITES, f"Natural perturbations, all of a suite or its --kind. {_SUITES}"
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind",
+            metavar="NAMES",
+            help="Natural perturbations by name, with commas between them: "
+            f"{', '.join(PERTURBATIONS)}.",
+        ),
+    ] = None,
+    severity: Annotated[
+        str | None,
+        typer.Option(
+            "--severity",
+            metavar=f"N|{ANY}",
+            parser=parse_strength,
+            help=f"Strength as in CIFAR-10-C, 1 to 5; {ANY}: drawn for each image. {SEVERITY} if "
+            "left out.",
+        ),
+    ] = None,
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            "--frame",
+            metavar=f"N|{ANY}",
+            parser=parse_strength,
+            help=f"Strength as in CIFAR-10-P, 0 to 30 at most; {ANY}: drawn for each image, as it "
+            "is if left out.",
+        ),
+    ] = None,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="One of the perturbations, drawn for each image.")
+    ] = False,
+    layer: Annotated[
+        bool,
+        typer.Option("--layer", help="All of them on one another on every image, in their order."),
+    ] = False,
+    split: Annotated[
+        str | None,
+        opt.one_of(
+            "--split", SPLITS, "Images that natural perturbations change; train if left out."
+        ),
+    ] = None,
     noise: Annotated[
         bool, typer.Option("--noise", help="Uniform random noise in the ball, an image its own.")
     ] = False,
@@ -42,7 +106,7 @@ def perturb(
             "--fraction",
             min=0.0,
             max=1.0,
-            help="Share of the training images to change: a fixed choice by the seed.",
+            help="Share of the images to change: a fixed choice by the seed.",
         ),
     ] = 1.0,
     seed: opt.Seed = 0,
@@ -51,13 +115,29 @@ def perturb(
     verbose: opt.Verbose = False,
     version: Version = False,
 ) -> None:
-    """Perturb the training images of a dataset, all of them or a fixed fraction.
+    """Perturb the images of a dataset, all of them or a fixed fraction.
 
+    --suite and --kind are natural perturbations: weather, blur, noise, geometry. Which of them each
+    image has is recorded in the dataset.
     --noise is the row "Random Noise" of the paper's table 1: uniform in the L-infinity ball.
     --delta applies the perturbation that `cp-generate --delta FILE` wrote, within its own epsilon.
     """
-    if noise == (delta is not None):
-        raise UsageError("choose one of --noise and --delta FILE")
+    is_natural = suite is not None or kind is not None
+    if is_natural + noise + (delta is not None) != 1:
+        raise UsageError(
+            "choose one of --noise, --delta FILE and natural perturbations (--suite, --kind);"
+            " cp-perturb --help says more"
+        )
+    natural = {
+        "--severity": severity, "--frame": frame, "--mix": mix, "--layer": layer, "--split": split
+    }  # fmt: skip
+    for flag, given in natural.items():
+        if given and not is_natural:
+            raise UsageError(
+                f"{flag} does not apply to {'--noise' if noise else '--delta'}; leave it out"
+            )
+    if is_natural and epsilon is not None:
+        raise UsageError("--epsilon does not apply to natural perturbations; leave it out")
     if delta is not None and epsilon is not None:
         raise UsageError("--epsilon does not apply to --delta, which brings its own; leave it out")
     from cptools.core.epsilon import parse_epsilon
@@ -68,17 +148,31 @@ def perturb(
     settings: dict[str, Any] = {
         "noise": noise or None, "epsilon": epsilon, "fraction": fraction, "seed": seed,
     }  # fmt: skip
+    name, plan = "noise" if noise else "poisoned", None
+    if is_natural:
+        plan = read_plan(
+            suite=suite, kind=kind, severity=severity, frame=frame, mix=mix, layer=layer
+        )
+        name = str(kind or suite)
+        settings = {
+            "suite": suite, "kind": None if kind is None else ",".join(plan.kinds),
+            plan.by: plan.strength, "mix": mix or None, "layer": layer or None,
+            "split": split or "train", "fraction": fraction, "seed": seed,
+        }  # fmt: skip
     if dry_run:
         end_dry_run(settings)
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     check_one_stdin(input=path, delta=delta)
-    target = plan_output(
-        output, default_name=f"{'noise' if noise else 'poisoned'}.dataset.safetensors"
-    )
+    target = plan_output(output, default_name=f"{name}.dataset.safetensors")
     reader = open_dataset(path)
     poison = None if delta is None else read_delta(delta)
     show_settings(settings, verbose=verbose)
-    deliver(_perturb(reader.read(), poison, settings), target, o=output, quiet=quiet)
+    dataset = reader.read()
+    if plan is None:
+        made = _perturb(dataset, poison, settings)
+    else:
+        made = perturb_naturally(dataset, plan, settings, quiet=quiet)
+    deliver(made, target, o=output, quiet=quiet)
 
 
 def _perturb(dataset: "Dataset", delta: "Delta | None", settings: dict[str, Any]) -> "Dataset":
@@ -109,8 +203,7 @@ def _perturb(dataset: "Dataset", delta: "Delta | None", settings: dict[str, Any]
         radius = parse_epsilon(delta.epsilon)
         rows = rows_of(labels, delta.mode)
         values = torch.from_numpy(delta.delta)
-    order = torch.randperm(len(images), generator=stream(seed, "fraction"))
-    chosen = order[: round(settings["fraction"] * len(images))].sort().values
+    chosen = choose_share(len(images), settings["fraction"], seed)
     perturbed = images.clone()
     perturbed[chosen] = poison_uint8(images[chosen], values, rows[chosen], radius)
     check_bound(images, perturbed, radius)

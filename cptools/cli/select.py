@@ -128,7 +128,6 @@ def _select(
     """The coreset."""
     from dataclasses import replace
 
-    import numpy as np
     import torch
 
     from cptools.artifacts.history import dataset_digest, digest
@@ -150,14 +149,11 @@ def _select(
     rows = load(chosen.function)(
         *(of_images or [len(dataset.train_images)]), settings["fraction"], **options
     ).numpy()
-    index = dataset.train_index
-    command = entry("cp-select", settings, inputs)
+    kept = dataset.take(rows)
     return replace(
-        dataset,
-        train_images=np.ascontiguousarray(dataset.train_images[rows]),
-        train_labels=dataset.train_labels[rows],
-        train_index=rows if index is None else index[rows],
-        history=(*dataset.history, command),
+        kept,
+        train_index=rows if kept.train_index is None else kept.train_index,
+        history=(*dataset.history, entry("cp-select", settings, inputs)),
     )
 
 

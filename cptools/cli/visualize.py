@@ -31,7 +31,10 @@ app = make_app("cp-visualize")
 
 _TOLD = {  # what a caption says of commands; of cp-defend it says all
     "cp-generate": ("alg", "mode", "branch", "epsilon", "rounds", "seed"),
-    "cp-perturb": ("noise", "epsilon", "fraction", "seed"),
+    "cp-perturb": (
+        *("suite", "kind", "severity", "frame", "mix", "layer"),
+        *("noise", "epsilon", "fraction", "seed"),
+    ),
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 from cptools.artifacts.codec import build, decode, encode
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.frame import layout
+from cptools.artifacts.history import dataset_digest
 from cptools.artifacts.schema import Checkpoint, Dataset, Delta, Encoder, Entry, Input, Source
 
 DIGEST = "0123456789abcdef" * 4
@@ -28,6 +29,12 @@ DATASET = Dataset(
     std=(0.25, 0.25, 0.25),
     source=SOURCE,
     history=HISTORY,
+)
+PERTURBED = dataclasses.replace(
+    DATASET,
+    perturbations=("none", "fog:severity=3"),
+    train_perturbation=np.array([0, 1, 1, 0]),
+    test_perturbation=np.array([1]),
 )
 DELTA = Delta(np.zeros((2, 3, 2, 2), np.float32), "class", "8/255", "byol", DIGEST, HISTORY)
 ENCODER = Encoder(
@@ -61,12 +68,17 @@ def attempt(artifact, header=None, arrays=None):
     return result
 
 
-@pytest.mark.parametrize("artifact", ALL, ids=lambda a: a.kind)
+EVERY = pytest.mark.parametrize(
+    "artifact", [*ALL, PERTURBED], ids=lambda a: f"{a.kind}{len(a.arrays())}"
+)
+
+
+@EVERY
 def test_samples_are_valid(artifact):
     assert encode(attempt(artifact)) == encode(artifact)
 
 
-@pytest.mark.parametrize("artifact", ALL, ids=lambda a: a.kind)
+@EVERY
 def test_each_field_is_needed_and_no_other(artifact):
     for key in encode(artifact):
         with pytest.raises(ArtifactError, match=f"{key}|no format and kind"):
@@ -148,6 +160,18 @@ def test_endless_nesting_is_refused():
         (DATASET, {}, {"test.labels": np.array([2])}, "label 2 of test image 0"),
         (DATASET, {}, {"train.index": np.arange(3)}, "train.index"),
         (DATASET, {}, {"train.index": np.array([0, 1, -1, 2])}, "negative"),
+        (PERTURBED, {}, {"train.perturbation": np.arange(3)}, r"int64\[3\], not int64\[4\]"),
+        (PERTURBED, {}, {"test.perturbation": np.zeros(2, np.int64)}, r"int64\[2\], not int64"),
+        (PERTURBED, {}, {"train.perturbation": np.zeros(4)}, "float64.*not int64"),
+        (PERTURBED, {}, {"train.perturbation": np.array([0, 1, 2, 0])}, "2 of train image 2 is"),
+        (PERTURBED, {}, {"test.perturbation": np.array([-1])}, "perturbation -1 of test image 0"),
+        (PERTURBED, {"perturbations": "none"}, {}, "perturbations is not a list"),
+        (PERTURBED, {"perturbations": []}, {}, "perturbations is not a list of names"),
+        (PERTURBED, {"perturbations": ["none", 3]}, {}, "perturbations is not a list of names"),
+        (PERTURBED, {"perturbations": ["fog", "none"]}, {}, "'none' first"),
+        (PERTURBED, {"perturbations": ["none", "fog", "fog"]}, {}, "different names"),
+        (DATASET, {"perturbations": ["none"]}, {}, "names what no tensor points to"),
+        (DATASET, {}, {"train.perturbation": np.zeros(4, np.int64)}, "perturbations is missing"),
         (DELTA, {"mode": "pixel"}, {}, "mode"),
         (DELTA, {"epsilon": "8/0"}, {}, "epsilon"),
         (DELTA, {"epsilon": "1e-999999999"}, {}, "epsilon"),
@@ -172,6 +196,38 @@ def test_endless_nesting_is_refused():
 def test_broken_rules_are_named(artifact, header, arrays, message):
     with pytest.raises(ArtifactError, match=message):
         attempt(artifact, header, arrays)
+
+
+def test_one_part_alone_may_be_perturbed():
+    alone = dataclasses.replace(PERTURBED, train_perturbation=None)
+    assert attempt(alone).test_perturbation.tolist() == [1]
+    assert attempt(alone).train_perturbation is None
+
+
+def test_without_a_record_nothing_is_said_of_perturbations():
+    """Older files keep their bytes and digests."""
+    assert "perturbations" not in encode(DATASET)
+    assert not [name for name in DATASET.arrays() if "perturbation" in name]
+    assert attempt(DATASET).perturbations == ()
+    before = "014f3a01b83b4a523980cda537142ad15e5ad3cf7d9eec93696c3e3ff86957b0"
+    assert dataset_digest(DATASET) == before
+
+
+def test_a_perturbation_counts_in_the_digest():
+    other = dataclasses.replace(PERTURBED, test_perturbation=np.array([0]))
+    assert len({dataset_digest(d) for d in (DATASET, PERTURBED, other)}) == 3
+
+
+def test_rows_are_taken_with_all_that_belongs_to_them():
+    few = PERTURBED.take(np.array([2, 3]), np.array([], np.int64))
+    assert few.train_images.shape == (2, 3, 2, 6)
+    assert few.train_labels.tolist() == [0, 1]
+    assert few.train_index.tolist() == [2, 3]
+    assert few.train_perturbation.tolist() == [1, 0]
+    assert (len(few.test_images), len(few.test_labels), len(few.test_perturbation)) == (0, 0, 0)
+    assert PERTURBED.take(np.array([1])).test_perturbation.tolist() == [1]
+    bare = dataclasses.replace(DATASET, train_index=None).take(np.array([1]))
+    assert (bare.train_index, bare.train_perturbation) == (None, None)
 
 
 def test_encoder_needs_a_backbone():

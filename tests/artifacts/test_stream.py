@@ -82,6 +82,11 @@ def datasets(draw):
     classes = draw(st.lists(words, min_size=1, max_size=3))
     labels = st.integers(0, len(classes) - 1)
     index = hnp.arrays("int64", n, elements=st.integers(0, 2**62))
+    others = draw(st.lists(words.filter("none".__ne__), max_size=3, unique=True))
+    train, test = (
+        draw(st.none() | hnp.arrays("int64", num, elements=st.integers(0, len(others))))
+        for num in (n, m)
+    )
     return Dataset(
         train_images=draw(hnp.arrays("uint8", (n, 3, h, w))),
         train_labels=draw(hnp.arrays("int64", n, elements=labels)),
@@ -94,6 +99,9 @@ def datasets(draw):
         std=draw(stds),
         source=draw(sources),
         history=draw(histories),
+        perturbations=() if train is None and test is None else ("none", *others),
+        train_perturbation=train,
+        test_perturbation=test,
     )
 
 

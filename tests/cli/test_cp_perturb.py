@@ -1,12 +1,16 @@
-"""`cp-perturb`: random noise and given deltas, within their bounds."""
+"""`cp-perturb`: natural perturbations; random noise and given deltas, within their bounds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cptools.artifacts.history import dataset_digest, digest
-from cptools.artifacts.stream import open_artifact
+from cptools.artifacts.stream import open_artifact, write_artifact
+from cptools.core.perturbations import PERTURBATIONS, SUITES
+from cptools.core.perturbations.steps import Step, layer
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +120,38 @@ def test_settings_are_told_where_asked(tool, tmp_path, files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("{clean}", "choose one of --noise and --delta FILE"),
-        ("{clean} --noise --delta {delta}", "choose one of --noise and --delta FILE"),
+        ("{clean}", "choose one of --noise, --delta FILE and natural perturbations"),
+        ("{clean} --noise --delta {delta}", "choose one of --noise, --delta FILE and natural"),
+        ("{clean} --noise --kind fog", "choose one of --noise, --delta FILE and natural"),
+        ("{clean} --mix", "choose one of --noise, --delta FILE and natural"),
+        ("{clean} --noise --severity 3", "--severity does not apply to --noise;"),
+        ("{clean} --noise --frame any", "--frame does not apply to --noise;"),
+        ("{clean} --noise --split train", "--split does not apply to --noise;"),
+        ("{clean} --delta {delta} --mix", "--mix does not apply to --delta;"),
+        ("{clean} --delta {delta} --layer", "--layer does not apply to --delta;"),
+        ("{clean} --kind fog --epsilon 8/255", "--epsilon does not apply to natural"),
+        ("{clean} --kind gausian_blur", "is no perturbation; did you mean gaussian_blur?"),
+        ("{clean} --kind ,", "--kind names no perturbation;"),
+        ("{clean} --suite cifar10", "'cifar10' is not one of cifar10-c, cifar10-p, ucla;"),
+        ("{clean} --suite ucla --kind fog", "fog is not part of ucla; leave --suite out or"),
+        ("{clean} --suite ucla", "8 perturbations are chosen; give --mix"),
+        ("{clean} --kind fog,snow", "2 perturbations are chosen; give --mix"),
+        ("{clean} --kind fog,snow --mix --layer", "--mix is one of several, --layer all of them;"),
+        ("{clean} --kind fog,snow,fog --mix", "fog is given twice; give it once"),
+        ("{clean} --kind fog --severity 6", "fog has no severity 6; give one from 1 to 5"),
+        ("{clean} --kind fog --severity 0", "fog has no severity 0; give one from 1 to 5"),
+        ("{clean} --kind fog --severity -1", "'-1' is not a whole number, nor any;"),
+        ("{clean} --kind fog --severity 2.5", "'2.5' is not a whole number, nor any;"),
+        ("{clean} --kind fog --severity nan", "'nan' is not a whole number, nor any;"),
+        ("{clean} --kind translate --frame 16", "translate has no frame 16; give one from 0 to 15"),
+        ("{clean} --suite cifar10-p --mix --frame 30", "has no frame 30; give one from 0 to 20"),
+        ("{clean} --kind rotate --severity 3", "give --frame for it, or one that has: gauss"),
+        ("{clean} --kind fog --frame 3", "fog has no frames; give --severity for it, or one"),
+        ("{clean} --kind fog,rotate --mix", "fog has no frames and rotate no severities;"),
+        ("{clean} --suite ucla --mix --severity 3", "--severity does not apply to --suite ucla,"),
+        ("{clean} --suite cifar10-c --mix --frame 3", "--frame does not apply to --suite cifar10"),
+        ("{clean} --kind fog --severity 3 --frame 3", "two measures of strength;"),
+        ("{clean} --kind fog --split all", "'all' is not one of train, test, both;"),
         ("{clean} --delta {delta} --epsilon 1/255", "--epsilon does not apply to --delta,"),
         ("{few} --delta {delta}", "give the dataset that it was made for"),
         ("{small} --delta {delta}", "give the dataset that it was made for"),
@@ -156,3 +190,271 @@ def test_printed_history_gives_the_same_bytes(same_again, make, tmp_path, files)
         "--fraction", 0.5, o=tmp_path / "a",
     )  # fmt: skip
     same_again(tmp_path / "a")
+
+
+# Natural perturbations
+
+
+def by_the_core(images, steps, *, seed=0, rows=None):
+    rows = None if rows is None else torch.from_numpy(rows)
+    return layer(torch.from_numpy(images), steps, seed=seed, rows=rows).numpy()
+
+
+def told(dataset, part="train"):
+    """Names of what each image has had."""
+    numbers = getattr(dataset, f"{part}_perturbation")
+    return [dataset.perturbations[number] for number in numbers]
+
+
+def steps_of_name(name):
+    """The steps that a recorded name stands for."""
+    steps = [] if name == "none" else name.split("+")
+    parts = [step.replace("=", ":").split(":") for step in steps]
+    return [Step(kind, by, int(number)) for kind, by, number in parts]
+
+
+def test_one_kind(make, tmp_path, files, clean):
+    foggy = make(
+        "cp-perturb", files / "clean.safetensors", "--kind", "fog", "--severity", 4, "--seed", 2,
+        o=tmp_path / "a",
+    )  # fmt: skip
+    expected = by_the_core(clean.train_images, [Step("fog", "severity", 4)], seed=2)
+    assert np.array_equal(foggy.train_images, expected)
+    assert np.array_equal(foggy.test_images, clean.test_images)
+    assert np.array_equal(foggy.train_labels, clean.train_labels)
+    assert (foggy.mean, foggy.std, foggy.source) == (clean.mean, clean.std, clean.source)
+    assert foggy.perturbations == ("none", "fog:severity=4")
+    assert foggy.train_perturbation.tolist() == [1] * 64
+    assert foggy.test_perturbation is None
+    *before, step = foggy.history
+    assert tuple(before) == clean.history
+    assert step.parameters == {
+        "kind": "fog", "severity": 4, "split": "train", "fraction": 1.0, "seed": 2,
+    }  # fmt: skip
+    assert step.inputs["input"].digest == dataset_digest(clean)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_mixed_suite_says_what_each_image_has(make, tmp_path, files, clean, name):
+    mixed = make(
+        "cp-perturb", files / "clean.safetensors", "--suite", name, "--mix", o=tmp_path / "a"
+    )
+    names = told(mixed)
+    assert len(set(names)) > 10
+    for row, its in enumerate(names):
+        (step,) = steps_of_name(its)
+        assert step.kind in SUITES[name].kinds
+        expected = by_the_core(clean.train_images[[row]], [step], rows=np.array([row]))
+        assert np.array_equal(mixed.train_images[[row]], expected)
+    assert set(mixed.perturbations) == {"none", *names}
+    strength = {"severity": 3} if name == "cifar10-c" else {"frame": "any"}
+    assert mixed.history[-1].parameters == {
+        "suite": name, "mix": True, **strength, "split": "train", "fraction": 1.0, "seed": 0,
+    }  # fmt: skip
+    if name == "cifar10-c":
+        assert {step.number for its in names for step in steps_of_name(its)} == {3}
+
+
+def test_strengths_left_out_and_drawn(tool):
+    def resolved(*words):
+        found = json.loads(tool("cp-perturb", *words, "--dry-run").out)
+        return {name: found[name] for name in ("severity", "frame") if name in found}
+
+    assert resolved("--kind", "fog") == {"severity": 3}
+    assert resolved("--kind", "brightness") == {"severity": 3}, "the first that it has"
+    assert resolved("--kind", "rotate,brightness", "--mix") == {"frame": "any"}, "that both have"
+    assert resolved("--kind", "brightness", "--suite", "ucla") == {"frame": "any"}
+    assert resolved("--kind", "brightness", "--frame", "7") == {"frame": 7}
+    assert resolved("--kind", "fog", "--severity", "any") == {"severity": "any"}
+
+
+def test_any_severity_is_any(make, tmp_path, files):
+    foggy = make(
+        "cp-perturb", files / "clean.safetensors", "--kind", "fog", "--severity", "any",
+        o=tmp_path / "a",
+    )  # fmt: skip
+    assert set(told(foggy)) == {f"fog:severity={n}" for n in range(1, 6)}
+
+
+def test_layers_in_the_order_given(make, tmp_path, files, clean):
+    def layered(kinds, *more):
+        return make(
+            "cp-perturb", files / "clean.safetensors", "--kind", kinds, "--layer", *more,
+            o=tmp_path / "a",
+        )  # fmt: skip
+
+    both = layered("shear,brightness", "--frame", 30)
+    steps = [Step("shear", "frame", 30), Step("brightness", "frame", 30)]
+    assert np.array_equal(both.train_images, by_the_core(clean.train_images, steps))
+    assert set(told(both)) == {"shear:frame=30+brightness:frame=30"}
+    other = layered("brightness,shear", "--frame", 30)
+    assert not np.array_equal(other.train_images, both.train_images)
+    lots = layered("rotate,shear")
+    assert len({tuple(s.number for s in steps_of_name(its)) for its in told(lots)}) > 50
+    for row, its in enumerate(told(lots)[:20]):  # each layer has a frame of its own
+        expected = by_the_core(clean.train_images[[row]], steps_of_name(its), rows=np.array([row]))
+        assert np.array_equal(lots.train_images[[row]], expected)
+    alike = [len({s.number for s in steps_of_name(its)}) == 1 for its in told(lots)]
+    assert sum(alike) < 10
+
+
+@pytest.mark.parametrize("split", ["train", "test", "both"])
+def test_splits(make, tmp_path, files, clean, split):
+    changed = make(
+        "cp-perturb", files / "clean.safetensors", "--kind", "impulse_noise", "--split", split,
+        o=tmp_path / "a",
+    )  # fmt: skip
+    for part in ("train", "test"):
+        images, before = (getattr(d, f"{part}_images") for d in (changed, clean))
+        is_part = split in (part, "both")
+        assert (images != before).any((1, 2, 3)).all() == is_part
+        assert np.array_equal(images, before) == (not is_part)
+        number = getattr(changed, f"{part}_perturbation")
+        assert number.tolist() == [1] * len(before) if is_part else number is None
+    if split == "both":  # the parts draw apart
+        noise = [(d != c).any(1) for d, c in [
+            (changed.train_images[:32], clean.train_images[:32]),
+            (changed.test_images, clean.test_images),
+        ]]  # fmt: skip
+        assert not (noise[0] == noise[1]).all((1, 2)).any()
+
+
+def test_a_share_is_that_of_noise_and_the_rest_is_none(make, tmp_path, files, clean):
+    def changed(*what):
+        part = make(
+            "cp-perturb", files / "clean.safetensors", *what, "--fraction", 0.3, "--seed", 4,
+            o=tmp_path / "a",
+        )  # fmt: skip
+        return part, (part.train_images != clean.train_images).any((1, 2, 3))
+
+    foggy, rows = changed("--kind", "fog")
+    assert rows.sum() == 19
+    assert foggy.train_perturbation.tolist() == rows.astype(int).tolist()
+    assert np.array_equal(rows, changed("--noise")[1])
+    whole = make(
+        "cp-perturb", files / "clean.safetensors", "--kind", "fog", "--seed", 4, o=tmp_path / "b"
+    )
+    assert np.array_equal(foggy.train_images[rows], whole.train_images[rows])
+    none = make(
+        "cp-perturb", files / "clean.safetensors", "--kind", "fog", "--fraction", 0,
+        o=tmp_path / "c",
+    )  # fmt: skip
+    assert (none.perturbations, set(told(none))) == (("none",), {"none"})
+
+
+def test_one_after_the_other_is_recorded_together(make, tmp_path, files, clean):
+    first = make(
+        "cp-perturb", files / "clean.safetensors", "--kind", "rotate", "--frame", 3,
+        "--fraction", 0.5, o=tmp_path / "a",
+    )  # fmt: skip
+    second = make(
+        "cp-perturb", tmp_path / "a", "--kind", "fog", "--fraction", 0.5, "--seed", 1,
+        "--split", "both", o=tmp_path / "b",
+    )  # fmt: skip
+    third = make("cp-perturb", tmp_path / "b", "--noise", o=tmp_path / "c")
+    names = told(second)
+    assert set(names) == {
+        "none", "rotate:frame=3", "fog:severity=3", "rotate:frame=3+fog:severity=3"
+    }  # fmt: skip
+    for row, its in enumerate(names):
+        assert told(first)[row] == ("rotate:frame=3" if its.startswith("rotate") else "none")
+        is_foggy = (first.train_images[row] != second.train_images[row]).any()
+        assert is_foggy == its.endswith("fog:severity=3")
+    assert told(second, "test").count("fog:severity=3") == 16
+    assert told(third) == names
+    assert told(third, "test") == told(second, "test")
+
+
+def test_rows_keep_their_perturbation(make, tool, tmp_path, files):
+    """Whoever selects rows selects the record; whoever changes images leaves it."""
+    whole = make(
+        "cp-perturb", files / "clean.safetensors", "--suite", "ucla", "--mix", "--split", "both",
+        o=tmp_path / "whole",
+    )  # fmt: skip
+    for command in (
+        ["cp-dataset", "--fraction", 0.5, "--limit-test", 9],
+        ["cp-dataset", "--classes", "disk,square"],
+        ["cp-select", "--method", "random", "--fraction", 0.5],
+        ["cp-select", "--method", "balanced", "--fraction", 0.3],
+    ):
+        tool_name, *options = command
+        few = make(tool_name, tmp_path / "whole", *options, o=tmp_path / "few")
+        assert len(few.train_perturbation) == len(few.train_images) < 64
+        assert few.perturbations == whole.perturbations
+        assert np.array_equal(few.train_perturbation, whole.train_perturbation[few.train_index])
+        same = [np.flatnonzero((whole.test_images == x).all((1, 2, 3)))[0] for x in few.test_images]
+        assert np.array_equal(few.test_perturbation, whole.test_perturbation[same])
+        exported = tmp_path / "-".join(map(str, command))
+        assert tool("cp-dataset", tmp_path / "few", "--export", exported).code == 0
+        make("cp-dataset", exported, o=tmp_path / "again")
+        assert (tmp_path / "again").read_bytes() == (tmp_path / "few").read_bytes()
+    defended = make("cp-defend", tmp_path / "whole", "--bits", 3, o=tmp_path / "few")
+    assert np.array_equal(defended.train_perturbation, whole.train_perturbation)
+
+
+def test_an_image_comes_out_the_same_before_and_after_selection(make, tmp_path, files):
+    what = ("--suite", "cifar10-p", "--mix")
+    make("cp-perturb", files / "clean.safetensors", *what, o=tmp_path / "a")
+    late = make("cp-dataset", tmp_path / "a", "--limit", 20, o=tmp_path / "b")
+    early = make("cp-perturb", files / "few.safetensors", *what, o=tmp_path / "c")
+    assert np.array_equal(early.train_images, late.train_images)
+    assert told(early) == told(late)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (5, 1)])
+@pytest.mark.parametrize(
+    "what",
+    [
+        ["--suite", "cifar10-c", "--mix", "--severity", "any"],
+        ["--suite", "cifar10-p", "--mix"],
+        ["--suite", "ucla", "--layer"],
+    ],
+)
+def test_tiny_images(make, tmp_path, clean, size, what):
+    height, width = size
+    parts = {
+        name: np.ascontiguousarray(getattr(clean, name)[:, :, :height, :width])
+        for name in ("train_images", "test_images")
+    }
+    write_artifact(replace(clean, **parts), tmp_path / "tiny")
+    made = make("cp-perturb", tmp_path / "tiny", *what, "--split", "both", o=tmp_path / "a")
+    assert made.train_images.shape == (64, 3, height, width)
+    for row, its in enumerate(told(made)[:30]):
+        expected = by_the_core(
+            parts["train_images"][[row]], steps_of_name(its), rows=np.array([row])
+        )
+        assert np.array_equal(made.train_images[[row]], expected)
+
+
+def test_without_test_images(tool, make, tmp_path, clean):
+    bare = replace(clean, test_images=clean.test_images[:0], test_labels=clean.test_labels[:0])
+    write_artifact(bare, tmp_path / "bare")
+    tool("cp-perturb", tmp_path / "bare", "--kind", "fog", "--split", "test").refused(
+        "the dataset has no test images; give --split train"
+    )
+    made = make(
+        "cp-perturb", tmp_path / "bare", "--kind", "fog", "--split", "both", o=tmp_path / "a"
+    )
+    assert made.test_perturbation is None
+    assert set(told(made)) == {"fog:severity=3"}
+
+
+def test_rows_beyond_use(tool, tmp_path, clean):
+    write_artifact(replace(clean, train_index=np.arange(64) + 2**50), tmp_path / "far")
+    tool("cp-perturb", tmp_path / "far", "--kind", "fog").refused("more than 268435456 rows;")
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--suite", "ucla", "--mix", "--seed", 3],
+    ["--kind", "rotate, shear", "--layer", "--fraction", 0.5, "--split", "both"],
+])  # fmt: skip
+def test_printed_history_of_natural_ones_gives_the_same_bytes(
+    same_again, make, tmp_path, files, arguments
+):
+    make("cp-perturb", files / "clean.safetensors", *arguments, o=tmp_path / "a")
+    same_again(tmp_path / "a")
+
+
+def test_help_names_every_perturbation(tool):
+    shown = tool("cp-perturb", "--help").out.decode().replace("\n", " ").split()
+    assert not {*PERTURBATIONS} - {word.strip(",.") for word in shown}

@@ -35,6 +35,7 @@ def datasets(draw):
         Entry("cp-dataset", "0.1.0", {"input": "/photos/ü", "limit": 3}),
         Entry("cp-generate", "0.2.0", {"lr": 0.1}, {"input": Input(digest)}),
     )
+    perturbed = draw(st.sampled_from([(), ("train",), ("train", "test")]))
     return Dataset(
         rng.integers(0, 256, (n, 3, *size), dtype=np.uint8),
         rng.integers(0, len(classes), n),
@@ -47,6 +48,9 @@ def datasets(draw):
         std=(0.25, 1.0, 1e-9),
         source=draw(st.sampled_from((None, source))),
         history=history[: draw(st.integers(0, 2))],
+        perturbations=("none", "fog:severity=3") if perturbed else (),
+        train_perturbation=rng.integers(0, 2, n) if "train" in perturbed else None,
+        test_perturbation=rng.integers(0, 2, m) if "test" in perturbed else None,
     )
 
 
@@ -192,6 +196,10 @@ def test_without_a_test_split(tool, make, files, exported, tmp_path):
         ("about", "ids", "all", "about.ids is not a list"),
         ("about", "sha256", "x", "is not a SHA-256"),
         ("about", "more", 1, "unknown field 'more'"),
+        ("about", "perturbation", 1, "about.perturbation is not an object"),
+        ("about", "perturbation", {"all": []}, "about.perturbation has the odd name 'all'"),
+        ("about", "perturbation", {"train": [0]}, "header.perturbations is missing"),
+        ("header", "perturbations", ["none"], "names what no tensor points to"),
         ("about", "header", 3, "no format and kind"),
         ("header", "format", 2, "format 2 is not known here"),
         ("header", "kind", "delta", "header.mode is missing"),
@@ -206,6 +214,26 @@ def test_what_a_folder_says_of_itself_is_checked(
     about = json.loads((exported / "cptools.json").read_text())
     (about if where == "about" else about["header"])[key] = value
     left_out(tool, exported, tmp_path, json.dumps(about).encode(), message)
+
+
+@pytest.mark.parametrize("numbers", [[2], [-1], [True], [0.5], "all", {}])
+def test_what_a_folder_says_of_perturbations_is_checked(tool, files, tmp_path, numbers):
+    foggy = ("cp-perturb", files / "clean.safetensors", "--kind", "fog", "-o", tmp_path / "foggy")
+    assert tool(*foggy).code == 0
+    folder = tmp_path / "folder"
+    assert tool("cp-dataset", tmp_path / "foggy", "--export", folder).code == 0
+    about = json.loads((folder / "cptools.json").read_text())
+    for value, message in (
+        (numbers, "about.perturbation is not lists of numbers from 0 to 1"),
+        ([1] * 63, "is not what was exported"),
+        ([0] * 64, "is not what was exported"),
+    ):
+        about["perturbation"]["train"] = value
+        (folder / "cptools.json").write_text(json.dumps(about))
+        done = tool("cp-dataset", folder, "-o", tmp_path / "a")
+        assert (done.code, done.err.count("\n")) == (0, 1)
+        assert message in done.err
+        assert open_artifact(tmp_path / "a").read().train_perturbation is None
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ class Draws:
         """Streams of their own for each number, of the same images; this one does not advance."""
         return Draws(_mix(_mix(self._keys) + number))
 
-    def pick(self, chosen: Tensor) -> "Draws":
-        """The streams of some of the images, int64 [n] or bool [N], from here on."""
+    def pick(self, chosen: Tensor | slice) -> "Draws":
+        """The streams of some of the images, int64 [n], bool [N] or a slice, from here on."""
         some = Draws(self._keys[chosen])
         some._used = self._used
         return some

@@ -1,6 +1,6 @@
 """Perturbations at work: one on all images, one an image by lot, several on one another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from cptools.core.lazy import load
@@ -115,8 +115,15 @@ def layer(
     Returns:
         uint8 [N, 3, H, W].
     """
+    import torch
+
+    rows, images = _rows(images, rows), images.clone()
+    all_first = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     for place, step in enumerate(steps):
-        images = _one(images, step, seed, _rows(images, rows), place)
+        for chosen, made in perturb_blocks(
+            images, [step], all_first, seed=seed, rows=rows, place=place
+        ):
+            images[chosen] = made
     return images
 
 
@@ -134,51 +141,93 @@ def mix(
     Returns:
         uint8 [N, 3, H, W], each image as `perturb` makes it; and the step that each got, int64 [N].
     """
+    rows = _rows(images, rows)
+    choice = choose(rows, steps, seed=seed)
+    mixed = images.clone()
+    for chosen, made in perturb_blocks(images, steps, choice, seed=seed, rows=rows):
+        mixed[chosen] = made
+    return mixed, choice
+
+
+def choose(rows: "Tensor", steps: Sequence[Step], *, seed: int, place: int = 0) -> "Tensor":
+    """Draw a step for each image as `mix` does.
+
+    Args:
+        rows: as of `perturb`.
+        steps: as of `mix`.
+        seed: of all random numbers.
+        place: among layers; each draws anew.
+
+    Returns:
+        Which step, int64 [N].
+    """
     import torch
 
     from cptools.core.perturbations.draws import Draws
 
-    rows = _rows(images, rows)
     kinds = list(dict.fromkeys(step.kind for step in steps))
     counts = torch.tensor([sum(step.kind == kind for step in steps) for kind in kinds])
     starts = counts.cumsum(0) - counts
-    draws = Draws.of(rows.cpu(), seed, "perturb", "mix")
+    draws = Draws.of(rows.cpu(), seed, "perturb", "mix", place)
     kind = draws.integers(0, len(kinds))
     choice = starts[kind] + (draws.uniform() * counts[kind]).long()
-    choice = choice.to(images.device)
-    mixed = images.clone()
+    return choice.to(rows.device)
+
+
+def perturb_blocks(
+    images: "Tensor",
+    steps: Sequence[Step],
+    choice: "Tensor",
+    *,
+    seed: int,
+    rows: "Tensor",
+    place: int = 0,
+) -> "Iterator[tuple[Tensor, Tensor]]":
+    """Perturb each image by its step, as many images at a time as fit.
+
+    Args:
+        images: uint8 [N, 3, H, W]; what is yielded may be written into them.
+        steps: to choose from.
+        choice: which step each image gets, int64 [N].
+        seed: of all random numbers.
+        rows: as of `perturb`.
+        place: among layers.
+
+    Yields:
+        Which images, int64 [n], and what becomes of them, uint8 [n, 3, H, W]; `count_blocks` times.
+    """
+    from cptools.core.perturbations.draws import Draws
+
     for number, step in enumerate(steps):
         chosen = (choice == number).nonzero().squeeze(1)
-        if len(chosen):
-            mixed[chosen] = _one(images[chosen], step, seed, rows[chosen], 0)
-    return mixed, choice
+        if not len(chosen):
+            continue
+        is_noise = PERTURBATIONS[step.kind].is_noise and step.by == "frame"
+        film = [step.number] if is_noise else []
+        draws = Draws.of(rows[chosen], seed, "perturb", step.kind, place, *film)
+        start = 0
+        for block in chosen.split(_at_a_time(images)):
+            end = start + len(block)
+            yield block, apply(step.kind, step.level, images[block], draws.pick(slice(start, end)))
+            start = end
+
+
+def count_blocks(images: "Tensor", choice: "Tensor") -> int:
+    """How often `perturb_blocks` yields."""
+    counts: list[int] = choice.bincount().tolist()
+    return sum(-(-count // _at_a_time(images)) for count in counts)
+
+
+def _at_a_time(images: "Tensor") -> int:
+    height, width = images.shape[2:]
+    pixels = _PIXELS if images.device.type == "cpu" else _MANY_PIXELS
+    return max(pixels // (height * width), 1)
 
 
 def _rows(images: "Tensor", rows: "Tensor | None") -> "Tensor":
     import torch
 
     return torch.arange(len(images), device=images.device) if rows is None else rows
-
-
-def _one(images: "Tensor", step: Step, seed: int, rows: "Tensor", place: int) -> "Tensor":
-    """A step at its place among layers, block by block."""
-    import torch
-
-    from cptools.core.perturbations.draws import Draws
-
-    is_noise = PERTURBATIONS[step.kind].is_noise and step.by == "frame"
-    film = [step.number] if is_noise else []
-    draws = Draws.of(rows, seed, "perturb", step.kind, place, *film)
-    height, width = images.shape[2:]
-    pixels = _PIXELS if images.device.type == "cpu" else _MANY_PIXELS
-    size = max(pixels // (height * width), 1)
-    places = torch.arange(len(images), device=images.device)
-    return torch.cat(
-        [
-            apply(step.kind, step.level, images[block], draws.pick(block))
-            for block in places.split(size)
-        ]
-    )
 
 
 def apply(kind: str, level: Level | None, images: "Tensor", draws: "Draws") -> "Tensor":
