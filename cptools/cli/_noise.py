@@ -27,6 +27,12 @@ def clean_images(poisoned: "Dataset", given: str | None, *, need: str) -> Any:
     return clean.train_images if rows is None else clean.train_images[rows]
 
 
+def count_changed(poisoned: "Dataset", given: str | None) -> int:
+    """How many training images are not those of the clean dataset; `given` is as above."""
+    clean = clean_images(poisoned, given, need="the comparison")
+    return int((clean != poisoned.train_images).any(axis=(1, 2, 3)).sum())
+
+
 def clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
     """The row of the clean dataset that each training image was made of; None where it is its own.
 

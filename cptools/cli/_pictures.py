@@ -112,9 +112,11 @@ def draw_accuracies(conditions: Sequence[Condition], *, grid: bool, title: str |
     for condition in conditions:
         name, series = condition.cell() if grid else (condition.name, "")
         bars.append(Bar(name, condition.values, *condition.interval(), series))
+    label = conditions[0].label
     return accuracy_bars(
         bars,
-        title="Accuracy" if title is None else title,
+        label=label,
+        title=label.partition(" ")[0].capitalize() if title is None else title,
         caption=_measured(conditions),
     )
 

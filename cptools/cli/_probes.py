@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from cptools.cli._app import UsageError
 from cptools.cli._embedding import check_size, measure_distances
 from cptools.cli._encoder import build_backbone
-from cptools.cli._noise import clean_images
+from cptools.cli._noise import clean_images, count_changed
 from cptools.cli._progress import track
 from cptools.core.recipes import VIEWS  # noqa: TID253 - without torch
 
@@ -84,6 +84,27 @@ def report_noise(
     ]
 
 
+def report_changed(poisoned: "Dataset", given: str | None, settings: Values) -> Report:
+    """The line of how many images of a dataset are not the clean ones, as of a coreset."""
+    from cptools.artifacts.history import dataset_digest
+    from cptools.artifacts.provenance import history_to_json
+    from cptools.core.evaluation.statistics import wilson
+
+    changed, total = count_changed(poisoned, given), len(poisoned.train_images)
+    low, high = wilson(changed, total)
+    return {
+        "changed_percent": round(100 * changed / total, 2),
+        "low_percent": round(100 * low, 2),
+        "high_percent": round(100 * high, 2),
+        "changed": changed,
+        "total": total,
+        "dataset": poisoned.name,
+        "dataset_sha256": dataset_digest(poisoned),
+        "settings": settings,
+        "history": history_to_json(poisoned.history),
+    }
+
+
 def report_audit(dataset: "Dataset", settings: Values, place: "device", *, quiet: bool) -> Report:
     """The line of a dataset that may be poisoned."""
     import torch
@@ -140,6 +161,11 @@ def sentence(report: Report) -> str:
             f" {report['score']:.2f}, where 1 raises the alarm (detail shared within classes:"
             f" {report['agreement_score']:.2f}; color of noise: {report['noise_score']:.2f});"
             f" {report['marked_percent']:.1f} % of the images marked"
+        )
+    if method == "changed":
+        return (
+            f"{report['changed_percent']:.1f} % of {report['total']} images of {report['dataset']}"
+            f" are not the clean ones ({_interval(report)})"
         )
     if method == "separability":
         return (

@@ -18,17 +18,18 @@ _DIGITS = "0123456789"
 
 @dataclass(frozen=True)
 class Probe:
-    """A line that tells an accuracy.
+    """A line that tells an accuracy, or another share of images.
 
     Attributes:
         accuracy: in percent, as are `low` and `high`.
-        low: lower end of its interval over the test images.
+        low: lower end of its interval over the images.
         high: upper end.
         classifier: of noise alone; empty for an encoder's report.
         method: of the probe; empty where the report does not say.
         dataset: name of the dataset; empty where the report does not say.
         digest: of the dataset.
         seed: the number at the end of the file's name; None where there is none.
+        share: what it is a share of, `accuracy`, or `changed` of a dataset's images.
     """
 
     accuracy: float
@@ -39,6 +40,7 @@ class Probe:
     dataset: str
     digest: str
     seed: int | None
+    share: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class Condition:
 
     name: str
     probes: tuple[Probe, ...]
+
+    @property
+    def label(self) -> str:
+        """What the values are."""
+        return f"{self.probes[0].share} (%)"
 
     @property
     def values(self) -> list[float]:
@@ -195,6 +202,10 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
             f"{next(iter(findings))} was audited, {next(iter(probes))} is an accuracy; give one or"
             " the other"
         )
+    if len({line.share for lines in probes.values() for line in lines}) > 1:
+        raise UsageError(
+            "some reports are of accuracy, some of changed images; give one or the other"
+        )
     return (
         [Condition(name, tuple(lines)) for name, lines in probes.items()],
         [Audited(name, tuple(lines)) for name, lines in findings.items()],
@@ -250,8 +261,9 @@ def _read(file: str) -> list[Probe | Finding]:
 
 
 def _probe(line: dict[str, Any], seed: int | None) -> Probe:
+    share = "changed" if "changed_percent" in line else "accuracy"
     probe = Probe(
-        accuracy=line["accuracy_percent"],
+        accuracy=line[f"{share}_percent"],
         low=line["low_percent"],
         high=line["high_percent"],
         classifier=str(line.get("classifier", "")),
@@ -259,6 +271,7 @@ def _probe(line: dict[str, Any], seed: int | None) -> Probe:
         dataset=str(line.get("dataset", "")),
         digest=str(line.get("dataset_sha256", "")),
         seed=seed,
+        share=share,
     )
     if not 0 <= probe.low <= probe.accuracy <= probe.high <= 100:
         raise ValueError("no accuracy")

@@ -49,7 +49,8 @@ class _Line:
 
 def rows(conditions: Sequence[Condition], paper: Mapping[str, float]) -> list[str]:
     """Conditions, a line each, with the paper's value where there are any."""
-    table = [["condition", "accuracy (%)", "95% interval", "paper", "seeds", "each"]]
+    label = conditions[0].label
+    table = [["condition", label, "95% interval", "paper", "seeds", "each"]]
     for condition in conditions:
         mean, low, high = condition.interval()
         each = " ".join(f"{value:.1f}" for value in condition.values)
@@ -147,15 +148,16 @@ def differences(
                 told = one.paper - other.paper
             lines.append(_Line(name, None, None, test, told))
     what = f"degradation (% of {baseline})" if is_relative else "difference (points)"
-    return _difference_table(lines, f"against {baseline}", what, has_paper=bool(paper))
+    label = conditions[0].label
+    return _difference_table(lines, f"against {baseline}", label, what, has_paper=bool(paper))
 
 
 def _difference_table(
-    lines: Sequence[_Line], title: str, what: str, *, has_paper: bool
+    lines: Sequence[_Line], title: str, label: str, what: str, *, has_paper: bool
 ) -> list[str]:
     from cptools.core.evaluation.statistics import holm
 
-    head = [title, "accuracy (%)", "paper", what, "paper", "p (Holm)", "pairs"]
+    head = [title, label, "paper", what, "paper", "p (Holm)", "pairs"]
     table = [[*head, "seeds for 80% power", "seeds for the paper's"]]
     adjusted = iter(holm([line.test.p for line in lines if line.test]))
     found: list[tuple[_Estimate, float | None]] = []

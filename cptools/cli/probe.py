@@ -10,14 +10,14 @@ from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, tool
 from cptools.cli._data import clean_dataset
 from cptools.cli._embedding import view_settings
-from cptools.cli._probes import report_audit, report_encoder, report_noise, sentence
+from cptools.cli._probes import report_audit, report_changed, report_encoder, report_noise, sentence
 from cptools.cli._streams import check_one_stdin, resolve_input
 from cptools.cli._work import end_dry_run, show_settings
 from cptools.core.recipes import PROBE_METHODS  # noqa: TID253 - without torch
 
 app = make_app("cp-probe")
 
-DATASET_METHODS = ("separability", "audit")
+DATASET_METHODS = ("separability", "audit", "changed")
 
 
 @tool(app)
@@ -56,7 +56,8 @@ def probe(
             PROBE_METHODS,
             "lbfgs: linear, on cached features; sgd: linear, the paper's protocol; knn: nearest "
             "neighbors; head: the encoder's own classifier; distances: of two views; separability: "
-            "of a dataset's noise, by class; audit: whether a dataset looks poisoned.",
+            "of a dataset's noise, by class; audit: whether a dataset looks poisoned; changed: how "
+            "many of its images are not the clean ones.",
         ),
     ] = None,
     audit: Annotated[
@@ -110,7 +111,8 @@ def probe(
     images, also for an encoder that was trained on poison (the paper's protocol), and is tested on
     the test images. The interval is Wilson's, 95%: it covers the choice of test images, not the
     randomness of training. A poisoned dataset is measured by how well its noise tells the classes.
-    A dataset of unknown make is audited: a score that says whether it looks poisoned.
+    A dataset of unknown make is audited: a score that says whether it looks poisoned. Of a coreset
+    of partly poisoned images, `--method changed` tells how many are poisoned.
     """
     typed = dict(locals())
     from cptools.core import recipes
@@ -157,6 +159,8 @@ def probe(
     given: list[str | None] = [*dataset] if dataset else [None]
     if isinstance(artifact, Dataset) and method == "audit":
         reports = [report_audit(artifact, settings, place, quiet=quiet)]
+    elif isinstance(artifact, Dataset) and method == "changed":
+        reports = [report_changed(artifact, given[0], settings)]
     elif isinstance(artifact, Dataset):
         reports = report_noise(artifact, given[0], settings, place, quiet=quiet)
     else:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 app = make_app("cp-select")
 
-METHODS = "; ".join(f"{name}: {entry.text[0].lower()}{entry.text[1:-1]}" for name, entry in CORESETS.items())  # fmt: skip # noqa: E501
+METHODS = " ".join(f"{name}: {entry.text}" for name, entry in CORESETS.items())
 
 
 @tool(app)
 def select(
     input: opt.StartInput = None,
     output: opt.Output = None,
-    method: Annotated[str, opt.one_of("--method", CORESETS, METHODS + ".")] = "sas",
+    method: Annotated[str, opt.one_of("--method", CORESETS, METHODS)] = "sas",
     fraction: Annotated[
         float | None,
         typer.Option(

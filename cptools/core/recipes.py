@@ -134,6 +134,7 @@ PROBE_METHODS: dict[str, Values] = {
     "distances": {},  # of two views of an image
     "separability": {"holdout": 0.2, "iterations": 1000},  # of noise, by class
     "audit": {},  # of a dataset that may be poisoned
+    "changed": {},  # images of a dataset that are not the clean ones
 }
 
 

@@ -37,12 +37,15 @@ class Bar:
     series: str = ""
 
 
-def accuracy_bars(bars: Sequence[Bar], *, title: str = "", caption: str = "") -> Figure:
+def accuracy_bars(
+    bars: Sequence[Bar], *, label: str = "accuracy (%)", title: str = "", caption: str = ""
+) -> Figure:
     """Draw horizontal bars from 0 to 100 percent, with the mean in figures beside them.
 
     Args:
         bars: From top to bottom, in the order in which their names first appear; those of one name
             in the order in which the series do.
+        label: What the bars are, in percent.
         title: Above the picture.
         caption: One line below it.
 
@@ -77,7 +80,7 @@ def accuracy_bars(bars: Sequence[Bar], *, title: str = "", caption: str = "") ->
         axes = figure.add_axes((left / width, below / height, _PANEL / width, panel / height))
         axes.set_xlim(0, 100)
         axes.set_ylim(panel, 0)
-        axes.set_xlabel("accuracy (%)")
+        axes.set_xlabel(label)
         axes.grid(visible=False, axis="y")
         axes.set_yticks([y[group == k].mean() for k in range(len(names))], names)
         axes.tick_params(axis="y", labelsize=9, pad=72 * _SPACE)

@@ -11,6 +11,7 @@ from conftest import TINY_TRAINING
 from cptools.artifacts.history import dataset_digest, digest
 from cptools.artifacts.provenance import Source
 from cptools.artifacts.stream import open_artifact, write_artifact
+from cptools.core.evaluation.statistics import wilson
 
 
 @pytest.fixture(scope="module")
@@ -644,3 +645,34 @@ def test_pipelines_end_in_a_report(bash, tmp_path, files, text, rows):
     assert (done.returncode, done.stderr) == (0, b"")
     shown = [line.split("|")[1].strip() for line in done.stdout.decode().splitlines()]
     assert shown[2:] == rows
+
+
+def test_how_much_of_a_coreset_is_poisoned(tool, tmp_path, files):
+    from cptools.cli._probes import sentence
+
+    clean = files / "clean.safetensors"
+    part, coreset = tmp_path / "part", tmp_path / "coreset"
+    tool("cp-perturb", clean, "--noise", "--fraction", 0.25, "-o", part)
+    tool("cp-select", part, "--method", "random", "--fraction", 0.5, "--seed", 3, "-o", coreset)
+    images = {
+        name: open_artifact(path).read()
+        for name, path in (("clean", clean), ("part", part), ("coreset", coreset))
+    }
+    moved = (images["part"].train_images != images["clean"].train_images).any(axis=(1, 2, 3))
+    kept = int(moved[images["coreset"].train_index].sum())
+    assert int(moved.sum()) == len(moved) // 4
+    assert 0 < kept < len(images["coreset"].train_images)
+    for path, changed in ((clean, 0), (part, len(moved) // 4), (coreset, kept)):
+        done = tool("cp-probe", path, "--method", "changed", "--dataset", clean, "--json")
+        assert (done.code, done.err) == (0, "")
+        line = json.loads(done.out)
+        total = len(open_artifact(path).read().train_images)
+        assert (line["changed"], line["total"]) == (changed, total)
+        assert line["changed_percent"] == round(100 * changed / total, 2)
+        assert (line["low_percent"], line["high_percent"]) == tuple(
+            round(100 * end, 2) for end in wilson(changed, total)
+        )
+    assert sentence(line).startswith(f"{line['changed_percent']:.1f} % of {total} images of shapes")
+    tool("cp-probe", files / "encoder.safetensors", "--method", "changed").refused(
+        "--method changed measures a dataset, this is an encoder;"
+    )
