@@ -394,12 +394,7 @@ def test_a_paper_of_other_conditions_is_refused(tmp_path, capsys):
 def test_the_shipped_values_are_of_cells_of_the_makefile(path):
     values = json.loads(path.read_text())
     assert all(8 < value < 94 for value in values.values())
-    table = path.stem.partition("-")[0]
-    if table == "ucla":
-        assert set(values) == {
-            f"{r}.{c}" for r in ("clean", "perturbed") for c in ("moco", "simclr")
-        }
-        return
+    table = path.stem if path.stem.startswith("ucla") else path.stem.partition("-")[0]
     make = ["make", "-C", PAPER.parent, "-Bn", table, "SEEDS=0"]
     plan = subprocess.run(make, check=True, capture_output=True, text=True).stdout
     made = {Path(word).stem for word in plan.split() if word.endswith(".jsonl")}
