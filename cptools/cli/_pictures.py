@@ -1,6 +1,6 @@
-"""Pictures of several things: distances, separability, images row by row, bars, ROC curves."""
+"""Pictures of several things: distances, separability, images by row or class, bars, ROC."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cptools.cli._app import UsageError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset, Encoder, Entry
 
 CLASSES = 10  # that are shown, a column or color each
+CONTACTS = {"train": 7, "test": 3}  # images a class
 POINTS = 2000  # in a panel; more hide each other
 SEED = 0  # that of cp-probe, unless it is told another
 
@@ -71,8 +72,9 @@ def draw_separability(
 
 
 def draw_sheet(datasets: "list[Dataset]", *, title: str | None, caption: str) -> Any:
-    """The same images out of each dataset, a row a dataset."""
+    """The same images out of each dataset, a row a dataset; between two, what differs."""
     from cptools.figures.image_grid import Row, image_grid
+    from cptools.figures.noise_grid import difference_row
 
     shown = one_a_class(datasets[0].train_labels)
     if len({dataset.train_images.shape[1:] for dataset in datasets}) > 1 or not all(
@@ -86,13 +88,42 @@ def draw_sheet(datasets: "list[Dataset]", *, title: str | None, caption: str) ->
             " dataset, and its rows as they were"
         )
     labels = [datasets[0].classes[label] for label in datasets[0].train_labels[shown]]
+    rows = [
+        Row(name, dataset.train_images[shown])
+        for name, dataset in zip(_row_names(datasets), datasets, strict=True)
+    ]
+    if len(rows) == 2:
+        rows.insert(1, difference_row(rows[0].images, rows[1].images))
     return image_grid(
-        [
-            Row(name, dataset.train_images[shown])
-            for name, dataset in zip(_row_names(datasets), datasets, strict=True)
-        ],
+        rows,
         labels,
         title=f"Images of {datasets[0].name}" if title is None else title,
+        caption=caption,
+    )
+
+
+def draw_contacts(dataset: "Dataset", *, title: str | None, caption: str) -> Any:
+    """The first images of each class, training images above test images."""
+    import numpy as np
+
+    from cptools.figures.image_grid import Row, image_grid
+
+    classes = range(len(dataset.classes[:CLASSES]))
+    rows = []
+    for split, images, labels in (
+        ("train", dataset.train_images, dataset.train_labels),
+        ("test", dataset.test_images, dataset.test_labels),
+    ):
+        found = [(labels == label).nonzero()[0][: CONTACTS[split]] for label in classes]
+        for i in range(max(map(len, found))):
+            cells = np.full((len(found), *images.shape[1:]), 255, np.uint8)
+            for k, those in enumerate(found):
+                cells[k] = images[those[i]] if i < len(those) else 255
+            rows.append(Row("", cells) if i else Row(split, cells, f"{len(labels):,} images"))
+    return image_grid(
+        rows,
+        dataset.classes[:CLASSES],
+        title=f"Images of {dataset.name}" if title is None else title,
         caption=caption,
     )
 
@@ -104,27 +135,43 @@ def one_a_class(labels: Any) -> Any:
     return np.unique(labels, return_index=True)[1][:CLASSES]
 
 
-def draw_accuracies(conditions: Sequence[Condition], *, grid: bool, title: str | None) -> Any:
+def changed_a_class(before: Any, after: Any, labels: Any) -> Any:
+    """The first image of each of the first ten classes that differs; else the first one."""
+    shown = one_a_class(labels)
+    for k, first in enumerate(shown):
+        rows = (labels == labels[first]).nonzero()[0]
+        shown[k] = next((row for row in rows if (before[row] != after[row]).any()), first)
+    return shown
+
+
+def draw_accuracies(
+    conditions: Sequence[Condition], paper: Mapping[str, float], *, grid: bool, title: str | None
+) -> Any:
     """Mean accuracies with intervals as bars; of conditions ROW.COLUMN, those of a row together."""
     from cptools.figures.bars import Bar, accuracy_bars
 
     bars = []
     for condition in conditions:
         name, series = condition.cell() if grid else (condition.name, "")
-        bars.append(Bar(name, condition.values, *condition.interval(), series))
+        told = paper.get(condition.name)
+        bars.append(Bar(name, condition.values, *condition.interval(), series, told))
     label = conditions[0].label
     return accuracy_bars(
         bars,
         label=label,
         title=label.partition(" ")[0].capitalize() if title is None else title,
-        caption=_measured(conditions),
+        caption=_measured(conditions) + ("; diamonds: the paper" if paper else ""),
     )
 
 
 def draw_roc(audits: Sequence[Audited], *, title: str | None) -> Any:
-    """How well the audit tells each condition from the first, the benign one."""
+    """How well the audit tells each condition from the first, the benign one.
+
+    Of many, the areas under the curves are drawn instead of the curves.
+    """
     from cptools.core.evaluation.statistics import roc
-    from cptools.figures.roc import Curve, roc_curves
+    from cptools.figures.bars import Bar, accuracy_bars
+    from cptools.figures.roc import MOST, Curve, roc_curves
 
     benign, *poisoned = audits
     if not poisoned:
@@ -132,13 +179,19 @@ def draw_roc(audits: Sequence[Audited], *, title: str | None) -> Any:
             f"a ROC curve needs two conditions, this is {benign.name} alone; give audits of benign"
             " datasets, then of poisoned ones"
         )
+    curves = [Curve(audited.name, *roc(benign.scores, audited.scores)) for audited in poisoned]
+    title = "Detection of poison" if title is None else title
     count = len(benign.scores)
-    return roc_curves(
-        [Curve(audited.name, *roc(benign.scores, audited.scores)) for audited in poisoned],
-        title="Detection of poison" if title is None else title,
-        caption=f"against {count} {'dataset' if count == 1 else 'datasets'} of {benign.name}; area"
-        " under the curve in the legend",
-    )
+    against = f"against {count} {'dataset' if count == 1 else 'datasets'} of {benign.name}"
+    if len(curves) > MOST:  # lines over one another would not be told apart
+        areas = [(curve.name, 100 * curve.area) for curve in curves]
+        return accuracy_bars(
+            [Bar(name, [], area, area, area) for name, area in areas],
+            label="area under the ROC curve (%)",
+            title=title,
+            caption=f"{against}; 50: no better than chance",
+        )
+    return roc_curves(curves, title=title, caption=f"{against}; area under the curve in the legend")
 
 
 def _measured(conditions: Sequence[Condition]) -> str:

@@ -229,11 +229,11 @@ def _accuracy_agreement(conditions: Sequence[Condition], paper: Mapping[str, flo
 
 
 def _agreement(pairs: Sequence[tuple[_Estimate, float | None]]) -> list[str]:
-    """How ours agree with the paper's values: a paragraph below the table."""
+    """How ours agree with the paper's values, as far as the table tells: a paragraph below it."""
     from cptools.core.evaluation.statistics import rank_correlation
 
     told = [(ours, value) for ours, value in pairs if value is not None]
-    held = sum(low <= value <= high for (_, low, high), value in told)
+    held = sum(round(low, 1) <= round(value, 1) <= round(high, 1) for (_, low, high), value in told)
     text = f"Values of the paper: {len(told)}; in our interval: {held}"
     if len(told) > 2:
         correlation = rank_correlation([mean for (mean, _, _), _ in told], [v for _, v in told])

@@ -1,7 +1,11 @@
 """`cp-visualize`: draw artifacts."""
 
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,20 +18,26 @@ from cptools.cli._data import chain_name, path_name
 from cptools.cli._noise import clean_images
 from cptools.cli._pictures import (
     CLASSES,
+    changed_a_class,
     draw_accuracies,
+    draw_contacts,
     draw_distances,
     draw_roc,
     draw_separability,
     draw_sheet,
     one_a_class,
 )
-from cptools.cli._reports import Audited, Condition, is_report, read_conditions
+from cptools.cli._reports import Audited, Condition, is_report, read_conditions, read_paper
 from cptools.cli._streams import check_one_stdin, plan_output, resolve_input
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Artifact, Dataset, Delta, Encoder, Entry
 
 app = make_app("cp-visualize")
+
+CSS_PIXELS = 96  # an inch of an SVG
+SMALLEST, LARGEST = 0.5, 100  # inches
+PREVIEW = 160  # letters wide, at most
 
 _TOLD = {  # what a caption says of commands; of cp-defend it says all
     "cp-generate": ("alg", "mode", "branch", "epsilon", "rounds", "seed"),
@@ -71,9 +81,9 @@ def visualize(
         str | None,
         opt.one_of(
             "--subject",
-            ("noise", "separability"),
-            "What to draw of poisoned datasets: the noise of one [left out], or how the noise of "
-            "each clusters by class.",
+            ("noise", "images", "separability"),
+            "What to draw: the noise of a poisoned dataset, the images of any, or how the noise of "
+            "each clusters by class; left out: noise where there is some, else images.",
         ),
     ] = None,
     grid: Annotated[
@@ -82,11 +92,32 @@ def visualize(
             "--grid", help="Of reports: bars of a row together, by conditions named ROW.COLUMN."
         ),
     ] = False,
+    paper: Annotated[
+        Path | None,
+        typer.Option(
+            "--paper",
+            metavar="FILE",
+            help="A paper's values, as diamonds: JSON, accuracies in percent by condition.",
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         opt.one_of("--format", ("png", "svg"), "Left out: by the name of FILE, else png."),
     ] = None,
     dpi: Annotated[int, typer.Option("--dpi", min=30, max=1200, help="Pixels an inch.")] = 200,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="WIDTH",
+            help="Width of the picture, such as 8cm, 3.25in or 800px, text scaled along; left out: "
+            "what it needs.",
+        ),
+    ] = None,
+    show: Annotated[
+        bool,
+        typer.Option("--show", help="Print a small preview on the terminal (standard error), too."),
+    ] = False,
     title: Annotated[
         str | None, typer.Option("--title", help="In place of the one from the history.")
     ] = None,
@@ -97,29 +128,33 @@ def visualize(
     """Draw what is given.
 
     A poisoned dataset or a delta: clean images, the noise amplified, and the poisoned images, one
-    column a class (figures 3 and 6 of the paper). Several datasets: the same images of each, a row
-    a dataset (figure 9). Encoders: their curves of loss, alignment and uniformity over one another.
+    column a class (figures 3 and 6 of the paper). A clean dataset: its first images, by class.
+    Several datasets: the same images of each, a row a dataset (figure 9); of two also what differs,
+    amplified. Encoders: their curves of loss, alignment and uniformity over one another.
     An encoder and datasets: how far apart it puts two views of their images (figures 4d and 8).
     Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1). Audits: the ROC
     curve of each condition against the first, the benign one.
     """
+    kind = _format(format, output)
+    width = None if size is None else _inches(size, dpi if kind == "png" else CSS_PIXELS)
     names: list[str | None] = [*inputs] if inputs else [None]
     paths = [resolve_input(name, starts_chain=False, sources=(), quiet=quiet) for name in names]
     check_one_stdin(input=paths, dataset=dataset)
-    kind = _format(format, output)
 
     if any(is_report(path) for path in paths):
         conditions, audits = _reports(paths, dataset, subject)
-        if audits and grid:
-            raise UsageError("--grid is for accuracies; leave it out")
+        for name in (name for name, value in (("grid", grid), ("paper", paper)) if value):
+            if audits:
+                raise UsageError(f"--{name} is for accuracies; leave it out")
         target = plan_output(output, default_name=f"{'roc' if audits else 'accuracy'}.{kind}")
         if audits:
             figure = draw_roc(audits, title=title)
         else:
-            figure = draw_accuracies(conditions, grid=grid, title=title)
+            told = read_paper(paper, [c.name for c in conditions]) if paper else {}
+            figure = draw_accuracies(conditions, told, grid=grid, title=title)
     else:
-        if grid:
-            raise UsageError("--grid is for reports of cp-probe; leave it out")
+        for name in (name for name, value in (("grid", grid), ("paper", paper)) if value):
+            raise UsageError(f"--{name} is for reports of cp-probe; leave it out")
 
         from cptools.artifacts.stream import open_artifact
 
@@ -133,7 +168,9 @@ def visualize(
     from cptools.figures.style import save_figure
 
     with atomic_write(target) as file:
-        save_figure(figure, file, kind, dpi=dpi)
+        save_figure(figure, file, kind, dpi=dpi, width=width)
+    if show:
+        _show(figure, quiet=quiet)
     if output is None and target != "-":
         say(f"wrote {target}", quiet=quiet)
 
@@ -145,6 +182,32 @@ def _format(format: str | None, output: str | None) -> Any:
     if suffix in ("", "png", "svg") or not output or output.startswith("/dev/"):
         return suffix if suffix in ("png", "svg") else "png"
     raise UsageError(f"cannot draw a .{suffix} file; name it .png or .svg, or give --format")
+
+
+def _inches(size: str, pixels: int) -> float:
+    """A width with its unit, in inches, of which each has so many pixels."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(in|cm|mm|px)", size.strip().lower())
+    units = {"in": 1.0, "cm": 1 / 2.54, "mm": 1 / 25.4, "px": 1 / pixels}
+    inches = float(found[1]) * units[found[2]] if found else 0.0
+    if not found or not SMALLEST <= inches <= LARGEST:
+        raise UsageError(
+            f"--size {size} is no width from {SMALLEST} to {LARGEST} inches; give it with its unit,"
+            " such as 8cm, 3.25in or 800px"
+        )
+    return inches
+
+
+def _show(figure: Any, *, quiet: bool) -> None:
+    """A preview on standard error, where that is a terminal that knows colors."""
+    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        say("--show needs a terminal with colors on standard error; no preview", quiet=quiet)
+        return
+    from cptools.figures.terminal import preview
+
+    columns, lines = os.get_terminal_size(sys.stderr.fileno())
+    with suppress(OSError):  # as `say` does
+        sys.stderr.write(preview(figure, min(columns or 80, PREVIEW), max((lines or 24) - 2, 1)))
+        sys.stderr.flush()
 
 
 def _stem(path: str, artifact: "Artifact") -> str:
@@ -176,10 +239,13 @@ def _draw(
 ) -> Any:
     from cptools.artifacts.schema import Dataset, Delta, Encoder
 
+    if subject == "separability" and given is not None:
+        artifacts = [_applied(a, given) if isinstance(a, Delta) else a for a in artifacts]
     encoders = [a for a in artifacts if isinstance(a, Encoder)]
     datasets = [a for a in artifacts if isinstance(a, Dataset)]
     if subject is not None and len(datasets) < len(artifacts):
-        raise UsageError(f"--subject {subject} is drawn of poisoned datasets; leave it out")
+        hint = "leave it out" if subject != "separability" else "of a delta it needs --dataset"
+        raise UsageError(f"--subject {subject} is drawn of datasets; {hint}")
     if len(encoders) == len(artifacts):
         return _curves(encoders, paths, title)
     if subject == "separability" or (len(encoders) == 1 and len(datasets) == len(artifacts) - 1):
@@ -192,7 +258,7 @@ def _draw(
             raise UsageError("--dataset does not apply to an encoder; give datasets as inputs")
         return draw_distances(encoders[0], datasets, place, title=title)
     if len(artifacts) > 1:
-        if subject is not None or len(datasets) < len(artifacts):
+        if subject == "noise" or len(datasets) < len(artifacts):
             raise UsageError(
                 "these cannot be drawn together; give encoders, an encoder and datasets, datasets,"
                 " or one delta"
@@ -202,6 +268,11 @@ def _draw(
         return draw_sheet(datasets, title=title, caption=_caption(_shared(datasets)))
     (artifact,) = artifacts
     if isinstance(artifact, Dataset):
+        is_clean = not chain_name(artifact.history) and given is None
+        if subject == "images" or (subject is None and is_clean):
+            if given is not None:
+                raise UsageError("--dataset does not apply to --subject images; leave it out")
+            return _contacts(artifact, title)
         return _poisoned(artifact, given, title)
     assert isinstance(artifact, Delta)
     return _delta(artifact, given, title)
@@ -248,17 +319,31 @@ def _runs(encoder: "Encoder", label: str) -> dict[str, dict[str, list[float]]]:
     return {f"{label}: training images": curves, f"{label}: watched images": watched}
 
 
+def _contacts(dataset: "Dataset", title: str | None) -> Any:
+    height, width = dataset.train_images.shape[2:]
+    facts = f"{len(dataset.classes)} classes, {width} x {height} pixels"
+    if len(dataset.classes) > CLASSES:
+        facts += f", the first {CLASSES} classes shown"
+    told = _caption(dataset.history)
+    return draw_contacts(
+        dataset, title=title, caption=" | ".join([facts, *([told] if told else [])])
+    )
+
+
 def _poisoned(poisoned: "Dataset", given: str | None, title: str | None) -> Any:
     import numpy as np
 
     from cptools.figures.noise_grid import noise_grid
 
-    shown = one_a_class(poisoned.train_labels)
-    before = clean_images(poisoned, given, need="the picture")[shown]
-    after = poisoned.train_images[shown]
+    clean = clean_images(poisoned, given, need="the picture")
+    shown = changed_a_class(clean, poisoned.train_images, poisoned.train_labels)
+    before, after = clean[shown], poisoned.train_images[shown]
     levels = int(np.abs(before.astype(np.int16) - after).max())
     if levels == 0:
-        raise UsageError("this dataset is the clean one: there is no noise to draw")
+        raise UsageError(
+            "this dataset is the clean one: there is no noise to draw; leave out --subject"
+            " and --dataset"
+        )
     return noise_grid(
         before,
         after,
@@ -284,29 +369,50 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
             title=heading,
             caption=_caption(delta.history),
         )
-    import torch
-
-    from cptools.artifacts.history import dataset_digest
-    from cptools.cli._data import open_dataset
-    from cptools.cli._delta import check_fits
     from cptools.core.epsilon import levels, parse_epsilon
-    from cptools.core.poisons.base import rows_of
-    from cptools.core.poisons.budget import poison_uint8
 
-    dataset = open_dataset(given).read()
-    check_fits(delta, dataset, dataset_digest(dataset))
+    dataset = _fitting(delta, given)
     chosen = one_a_class(dataset.train_labels)
-    images = torch.from_numpy(dataset.train_images[chosen])
-    rows = rows_of(torch.from_numpy(dataset.train_labels), delta.mode)[torch.from_numpy(chosen)]
-    radius = parse_epsilon(delta.epsilon)
     return noise_grid(
-        images.numpy(),
-        poison_uint8(images, torch.from_numpy(delta.delta), rows, radius).numpy(),
+        dataset.train_images[chosen],
+        _images_by(delta, dataset, chosen),
         [dataset.classes[label] for label in dataset.train_labels[chosen]],
-        levels=levels(radius),
+        levels=levels(parse_epsilon(delta.epsilon)),
         title=heading,
         caption=_caption(delta.history),
     )
+
+
+def _applied(delta: "Delta", given: str) -> "Dataset":
+    """The dataset that a delta makes of the clean one."""
+    dataset = _fitting(delta, given)
+    images = _images_by(delta, dataset, slice(None))
+    return replace(dataset, train_images=images, history=delta.history)
+
+
+def _fitting(delta: "Delta", given: str) -> "Dataset":
+    """The clean dataset, made sure to be that of the delta."""
+    from cptools.artifacts.history import dataset_digest
+    from cptools.cli._data import open_dataset
+    from cptools.cli._delta import check_fits
+
+    dataset = open_dataset(given).read()
+    check_fits(delta, dataset, dataset_digest(dataset))
+    return dataset
+
+
+def _images_by(delta: "Delta", dataset: "Dataset", chosen: Any) -> Any:
+    """Chosen training images, poisoned by a delta."""
+    import torch
+
+    from cptools.core.epsilon import parse_epsilon
+    from cptools.core.poisons.base import rows_of
+    from cptools.core.poisons.budget import poison_uint8
+
+    images = torch.from_numpy(dataset.train_images[chosen])
+    rows = rows_of(torch.from_numpy(dataset.train_labels), delta.mode)[chosen]
+    noise = torch.from_numpy(delta.delta)
+    return poison_uint8(images, noise, rows, parse_epsilon(delta.epsilon)).numpy()
 
 
 def _shared(datasets: "list[Dataset]") -> "Iterator[Entry]":

@@ -2,18 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from cptools.figures.style import FAINT, INK, OKABE_ITO, figure_style, text_width
+from cptools.figures.style import FAINT, INK, OKABE_ITO, PAPER, figure_style, text_width
 
 _PANEL, _EDGE, _SPACE, _TITLE, _AXIS, _LINE = 4.0, 0.15, 0.1, 0.28, 0.46, 0.16  # inches
 _BAR, _GAP = 0.25, 0.14  # inches: the place of a bar, and between groups of them
 _FILL, _TINT = 0.8, 0.5  # shares of its place that a bar takes, and of its color in what fills it
 _HANDLE = 0.45  # inches: a patch of the legend and the space about it
+_NUMBER = 0.5  # inches: a column of figures beside the panel
+_DIAMOND: dict[str, Any] = {
+    "marker": "D", "markersize": 5, "color": INK, "markerfacecolor": PAPER, "markeredgewidth": 1.2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Bar:
         low: Lower end of the interval.
         high: Upper end.
         series: Its name in the legend, by which it is colored; empty where there are none.
+        paper: What a paper reports; None where it does not.
     """
 
     name: str
@@ -35,12 +42,15 @@ class Bar:
     low: float
     high: float
     series: str = ""
+    paper: float | None = None
 
 
 def accuracy_bars(
     bars: Sequence[Bar], *, label: str = "accuracy (%)", title: str = "", caption: str = ""
 ) -> Figure:
     """Draw horizontal bars from 0 to 100 percent, with the mean in figures beside them.
+
+    A diamond is what a paper reports, which is also told in figures.
 
     Args:
         bars: From top to bottom, in the order in which their names first appear; those of one name
@@ -50,7 +60,8 @@ def accuracy_bars(
         caption: One line below it.
 
     Returns:
-        The figure, for `save_figure`. A line is an interval; dots are the values, of several.
+        The figure, for `save_figure`. A line is an interval, where it has a length; dots are the
+        values, of several.
 
     Raises:
         ValueError: There is nothing to draw, or too many series.
@@ -66,14 +77,19 @@ def accuracy_bars(
     group = np.array([names.index(bar.name) for bar in bars])
     y = _BAR * (np.arange(len(bars)) + 0.5) + gap * (group + 0.5)  # inches from the top
     panel = _BAR * len(bars) + gap * len(names)
+    is_told = any(bar.paper is not None for bar in bars)
+    entries = [name for name in series if name] + (["paper"] if is_told else [])
     with figure_style():
         left = _EDGE + max(text_width(name, 9) for name in names) + _SPACE
-        entry = _HANDLE + max(text_width(name, 9) for name in series)
-        room = max(_PANEL + 0.5, text_width(title, 11, bold=True), text_width(caption, 8), entry)
+        entry = _HANDLE + max((text_width(name, 9) for name in entries), default=0)
+        numbers = _NUMBER * (2 if is_told else 1)
+        texts = text_width(title, 11, bold=True), text_width(caption, 8)
+        room = max(_PANEL + numbers, *texts, entry)
         width = left + room + _EDGE
-        columns = min(len(series), int(room / entry))
-        legend = -(-len(series) // columns) if any(series) else 0
-        above = _EDGE + (_TITLE if title else 0) + 0.22 * legend
+        columns = min(max(len(entries), 1), int(room / entry))
+        legend = -(-len(entries) // columns)
+        heads = 0.14 if is_told else 0
+        above = _EDGE + (_TITLE if title else 0) + 0.22 * legend + heads
         below = _AXIS + (0.24 if caption else 0)
         height = above + panel + below
         figure = Figure(figsize=(width, height))
@@ -87,19 +103,30 @@ def accuracy_bars(
         for bar, middle in zip(bars, y, strict=True):
             color = OKABE_ITO[series.index(bar.series)]
             axes.barh(middle, bar.mean, _FILL * _BAR, color=_tint(color), edgecolor=color)
-            axes.errorbar(
-                bar.mean, middle, xerr=[[bar.mean - bar.low], [bar.high - bar.mean]],
-                fmt="none", ecolor=INK, elinewidth=1.2, capsize=2.5, capthick=1.2, clip_on=False,
-            )  # fmt: skip
+            if bar.low < bar.high:
+                ends = [[bar.mean - bar.low], [bar.high - bar.mean]]
+                axes.errorbar(
+                    bar.mean, middle, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.2,
+                    capsize=2.5, capthick=1.2, clip_on=False,
+                )  # fmt: skip
             if len(bar.values) > 1:
                 axes.plot(
                     bar.values, [middle + 0.055] * len(bar.values), linestyle="", marker="o",
                     markersize=2.6, markeredgewidth=0, color=INK, clip_on=False,
                 )  # fmt: skip
-            axes.text(
-                100 + 40 / _PANEL, middle, f"{bar.mean:.1f}",
-                ha="right", va="center_baseline", fontsize=8, color=INK,
-            )  # fmt: skip
+            for k, value in enumerate([bar.mean, bar.paper]):
+                if value is not None:
+                    axes.text(
+                        _number_at(k), middle, f"{value:.1f}",
+                        ha="right", va="center_baseline", fontsize=8, color=[INK, FAINT][k],
+                    )  # fmt: skip
+            if bar.paper is not None:
+                axes.plot(bar.paper, middle, linestyle="", clip_on=False, **_DIAMOND)
+        if is_told:
+            for k, head in enumerate(["ours", "paper"]):
+                axes.text(
+                    _number_at(k), -0.04, head, ha="right", va="bottom", fontsize=7, color=FAINT
+                )
         if title:
             figure.text(
                 left / width, 1 - 0.12 / height, title,
@@ -108,8 +135,12 @@ def accuracy_bars(
         if legend:
             figure.legend(
                 handles=[
-                    Patch(facecolor=_tint(color), edgecolor=color, label=name)
-                    for name, color in zip(series, OKABE_ITO, strict=False)
+                    *(
+                        Patch(facecolor=_tint(color), edgecolor=color, label=name)
+                        for name, color in zip(series, OKABE_ITO, strict=False)
+                        if name
+                    ),
+                    *([Line2D([], [], linestyle="", label="paper", **_DIAMOND)] if is_told else []),
                 ],
                 loc="upper left",
                 bbox_to_anchor=(left / width, 1 - (0.14 + (_TITLE if title else 0)) / height),
@@ -126,6 +157,11 @@ def accuracy_bars(
                 ha="left", va="bottom", fontsize=8, color=FAINT,
             )  # fmt: skip
     return figure
+
+
+def _number_at(column: int) -> float:
+    """Where a column of figures ends, in percent."""
+    return 100 + 100 * (_NUMBER * (column + 1) - 0.1) / _PANEL
 
 
 def _tint(color: str) -> tuple[float, float, float]:

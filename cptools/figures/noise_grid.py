@@ -64,13 +64,27 @@ def noise_grid(
     worst = int(np.abs(poisoned.astype(np.int16) - clean).max())
     if levels < 1 or worst > levels:
         raise ValueError(f"the noise is as large as {worst} levels, but the bound is {levels}")
-    factor = f"{127.5 / levels:.3g}"
-    rows = [
-        Row("clean", clean),
-        Row("noise", amplify(clean, poisoned, levels), f"±{levels}/255 shown \u00d7{factor}"),
-        Row(changed, poisoned),
-    ]
+    rows = [Row("clean", clean), _noise("noise", clean, poisoned, levels), Row(changed, poisoned)]
     return image_grid(rows, names, title=title, caption=caption)
+
+
+def difference_row(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Row:
+    """Second less first images, scaled so that the largest difference fills the range of gray.
+
+    Args:
+        first: uint8 [K, 3, H, W].
+        second: uint8 [K, 3, H, W].
+    """
+    levels = int(np.abs(second.astype(np.int16) - first).max())
+    if levels == 0:
+        return Row("difference", np.full_like(first, 128), "there is\u00a0none")
+    return _noise("difference", first, second, levels)
+
+
+def _noise(label: str, clean: NDArray[np.uint8], poisoned: NDArray[np.uint8], levels: int) -> Row:
+    factor = f"{127.5 / levels:.3g}"
+    note = f"±{levels}/255 shown \u00d7{factor}"
+    return Row(label, amplify(clean, poisoned, levels), note)
 
 
 def delta_grid(

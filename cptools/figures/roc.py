@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from cptools.figures.style import FAINT, LINE_STYLES, OKABE_ITO, figure_style, text_width
 
+MOST = len(OKABE_ITO)  # curves that can be told apart
 _PANEL, _LEFT, _EDGE, _BELOW = 3.0, 0.62, 0.2, 0.5  # inches
 _TITLE, _LINE = 0.28, 0.22
 _HANDLE = 0.55  # inches: a line of the legend and the space about it
@@ -49,10 +50,8 @@ def roc_curves(curves: Sequence[Curve], *, title: str = "", caption: str = "") -
     """
     if not curves:
         raise ValueError("there are no ROC curves to draw")
-    if len(curves) > len(OKABE_ITO):
-        raise ValueError(
-            f"{len(curves)} ROC curves cannot be told apart; draw at most {len(OKABE_ITO)}"
-        )
+    if len(curves) > MOST:
+        raise ValueError(f"{len(curves)} ROC curves cannot be told apart; draw at most {MOST}")
     labels = [f"{curve.name}: {curve.area:.3f}" for curve in curves]
     with figure_style():
         entry = _HANDLE + max(text_width(label, 9) for label in labels)

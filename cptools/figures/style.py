@@ -5,6 +5,8 @@ A light background of its own keeps a picture readable on dark pages; the colors
 with any color vision and, by their line styles, in black and white.
 """
 
+import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Literal
@@ -17,6 +19,7 @@ from matplotlib.textpath import text_to_path
 # Okabe and Ito, Color universal design (2008), darkest first; their yellow is too light for lines.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
+_MOST_PIXELS = 2**28  # a gigabyte while it is drawn
 INK, FAINT, GRID, PAPER = "#1A1A1A", "#5C5C5C", "#E3E3E0", "#FFFFFF"
 
 _STYLE: dict[str, Any] = {
@@ -84,7 +87,8 @@ def save_figure(
     file: BinaryIO,
     format: Literal["png", "svg"] = "png",
     *,
-    dpi: int = 200,
+    dpi: float = 200,
+    width: float | None = None,
 ) -> None:
     """Write a figure: no date, no program version, the same bytes for the same figure.
 
@@ -93,15 +97,28 @@ def save_figure(
         file: Open for writing in binary.
         format: `png`, or `svg` with text as outlines, so that it needs no font.
         dpi: Pixels an inch of a PNG; of the pictures inside an SVG.
+        width: Of the picture, in inches; it is scaled as a whole. None leaves it as it was made.
 
     Raises:
-        ValueError: The format is neither of the two.
+        ValueError: The format is neither of the two, or the picture would be too large.
     """
     if format not in ("png", "svg"):
         raise ValueError(f"cannot write pictures as {format!r}; use png or svg")
+    made, height = figure.get_size_inches()
+    # Pixels are counted by cutting off: a little more than whole ones stays whole.
+    scaled = dpi if width is None else (round(width * dpi) + 0.01) / made
+    if made * height * scaled**2 > _MOST_PIXELS:
+        raise ValueError("the picture is too large; draw it with fewer pixels an inch, or smaller")
     nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    options: Any = {"pil_kwargs": {"dpi": (dpi, dpi)}} if format == "png" else {}
+    buffer = io.BytesIO()
     with figure_style():
-        figure.savefig(file, format=format, dpi=dpi, metadata=nothing[format])
+        figure.savefig(buffer, format=format, dpi=scaled, metadata=nothing[format], **options)
+    data = buffer.getvalue()
+    if format == "svg" and width is not None:
+        size = f'width="{72 * width:g}pt" height="{72 * width * height / made:g}pt"'
+        data = re.sub(rb'width="[\d.]+pt" height="[\d.]+pt"', size.encode(), data, count=1)
+    file.write(data)
 
 
 def shorten(name: str, most: int = 12) -> str:

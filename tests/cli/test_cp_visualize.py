@@ -204,6 +204,169 @@ def test_the_same_images_of_several_datasets(tool, make, tmp_path, files, monkey
     assert [text for text in shown if text in dataset.classes] == [*dataset.classes]
 
 
+@pytest.fixture
+def grids(monkeypatch):
+    """Rows and names of what was drawn as images."""
+    from cptools.figures import image_grid, noise_grid
+
+    drawn = []
+    draw = image_grid.image_grid
+
+    def grid(rows, names, **kw):
+        drawn.append((rows, names))
+        return draw(rows, names, **kw)
+
+    monkeypatch.setattr(image_grid, "image_grid", grid)
+    monkeypatch.setattr(noise_grid, "image_grid", grid)
+    return drawn
+
+
+def test_a_clean_dataset_is_shown_by_class(tool, make, tmp_path, grids):
+    """As many images as there are, and white below where a class has fewer."""
+    clean = make("cp-dataset", "shapes", "--limit", 40, "--limit-test", 20, o=tmp_path / "clean")
+    labels = clean.train_labels.copy()
+    labels[labels == 3] = 4
+    write_artifact(replace(clean, train_labels=labels), tmp_path / "clean")
+    done = tool("cp-visualize", tmp_path / "clean", "--format", "svg")
+    assert (done.code, done.err) == (0, "")
+    ((rows, names),) = grids
+    assert list(names) == [*clean.classes]
+    assert [row.label for row in rows] == ["train", *[""] * 6, "test", ""]
+    assert [row.note for row in rows if row.note] == ["40 images", "20 images"]
+    fours = clean.train_images[labels == 4]
+    for i, row in enumerate(rows[:7]):
+        assert np.array_equal(row.images[4], fours[i])
+        assert (row.images[3] == 255).all()
+    assert np.array_equal(rows[4].images[0], np.full_like(fours[0], 255))  # four of each class
+    assert np.array_equal(rows[8].images[9], clean.test_images[clean.test_labels == 9][1])
+    assert {"Images of shapes", "10 classes, 32 x 32 pixels"} <= set(texts(done.out))
+
+
+def test_images_of_a_poisoned_dataset(tool, files, grids):
+    words = ["--subject", "images", "--format", "svg"]
+    shown = texts(tool("cp-visualize", files / "poisoned.safetensors", *words).out)
+    ((rows, _),) = grids
+    dataset = open_artifact(files / "poisoned.safetensors").read()
+    assert np.array_equal(rows[0].images[0], dataset.train_images[dataset.train_labels == 0][0])
+    assert any("pixels | cp-generate: alg simclr" in text for text in shown)
+    paths = [files / f"{name}.safetensors" for name in ("clean", "poisoned")]
+    sheet = tool("cp-visualize", *paths, "--subject", "images", "--format", "svg")
+    assert sheet.out == tool("cp-visualize", *paths, "--format", "svg").out
+
+
+def test_between_two_datasets_stands_what_differs(tool, files, grids):
+    paths = [files / f"{name}.safetensors" for name in ("clean", "poisoned")]
+    assert tool("cp-visualize", *paths, *SHARED).code == 0
+    assert tool("cp-visualize", paths[0], paths[0], *SHARED).code == 0
+    assert tool("cp-visualize", *paths, paths[0], *SHARED).code == 0
+    (pair, _), (same, _), (three, _) = grids
+    assert [row.label for row in pair] == ["clean", "difference", "simclr-class"]
+    first, difference, second = (row.images.astype(int) for row in pair)
+    levels = abs(second - first).max()
+    assert pair[1].note.startswith(f"±{levels}/255")
+    assert abs(difference - 127.5 - 127.5 * (second - first) / levels).max() <= 0.5
+    assert (same[1].images == 128).all()
+    assert len(three) == 3
+
+
+def test_of_a_partly_poisoned_dataset_poisoned_images_are_drawn(tool, make, tmp_path, files, grids):
+    clean, delta = files / "clean.safetensors", files / "delta.safetensors"
+    words = ["--delta", delta, "--fraction", 0.3, "--seed", 1]
+    poisoned = make("cp-perturb", clean, *words, o=tmp_path / "part")
+    before = open_artifact(clean).read().train_images
+    changed = (before != poisoned.train_images).any(axis=(1, 2, 3))
+    firsts = np.unique(poisoned.train_labels, return_index=True)[1]
+    assert not changed[firsts].all()
+    done = tool("cp-visualize", tmp_path / "part", "--dataset", clean, *SHARED)
+    assert (done.code, done.err) == (0, "")
+    ((rows, _),) = grids
+    for label in range(10):
+        is_changed = (rows[0].images[label] != rows[2].images[label]).any()
+        assert is_changed == changed[poisoned.train_labels == label].any()
+
+
+def test_separability_of_a_delta_is_that_of_the_dataset_it_makes(tool, files):
+    words = ["--subject", "separability", "--dataset", files / "clean.safetensors"]
+    words += ["--format", "svg"]
+    done = tool("cp-visualize", files / "delta.safetensors", *words)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == tool("cp-visualize", files / "poisoned.safetensors", *words).out
+
+
+@pytest.mark.parametrize(
+    ("size", "dpi", "pixels"),
+    [("800px", 50, 800), ("4in", 50, 200), ("10.16cm", 100, 400), ("50.8 mm", 300, 600)],
+)
+def test_size_is_the_width_of_the_picture(tool, files, size, dpi, pixels):
+    import io
+
+    from PIL import Image
+
+    words = [files / "delta.safetensors", "--size", size]
+    picture = Image.open(io.BytesIO(tool("cp-visualize", *words, "--dpi", dpi).out))
+    assert picture.width == pixels
+    assert picture.info["dpi"][0] == pytest.approx(dpi, abs=0.1)
+
+
+def test_size_of_an_svg(tool, files):
+    words = [files / "delta.safetensors", "--format", "svg"]
+    made = tool("cp-visualize", *words).out.decode()
+    for size in ("2.54cm", "96px", "1in"):
+        done = tool("cp-visualize", *words, "--size", size).out.decode()
+        assert 'width="72pt"' in done
+        view = made[made.index("viewBox") :].split('"')[1]
+        assert f'viewBox="{view}"' in done
+
+
+class Terminal:
+    """Standard error that claims to be a terminal."""
+
+    def __init__(self):
+        self.text = ""
+
+    def isatty(self):
+        return True
+
+    def fileno(self):
+        return 2
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+def test_show_previews_on_the_terminal(tool, files, monkeypatch):
+    import os
+
+    from cptools.cli import visualize
+
+    path = files / "poisoned.safetensors"
+    done = tool("cp-visualize", path, "--show", *SHARED)
+    assert (done.code, done.out[:8]) == (0, PNG)
+    assert done.err == (
+        "cp-visualize: --show needs a terminal with colors on standard error; no preview\n"
+    )
+    assert tool("cp-visualize", path, "--show", "-q", *SHARED).err == ""
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((80, 24)))
+    show = visualize._show
+
+    def watched(figure, *, quiet):
+        monkeypatch.setattr("sys.stderr", terminal)
+        show(figure, quiet=quiet)
+
+    monkeypatch.setattr(visualize, "_show", watched)
+    assert tool("cp-visualize", path, "--show", *SHARED).out == done.out
+    lines = terminal.text.splitlines()
+    assert 5 < len(lines) <= 22
+    (width,) = {line.count("\u2580") for line in lines}
+    assert 40 < width <= 80
+    assert all(line.endswith("\x1b[0m") for line in lines)
+
+
 def test_what_rows_have_in_common_is_the_caption(tool, make, tmp_path, files):
     poisoned = files / "poisoned.safetensors"
     make("cp-defend", poisoned, "--jpeg", 10, "-q", o=tmp_path / "jpeg")
@@ -356,6 +519,26 @@ def test_a_grid_of_bars(tool, tmp_path, bars):
     )
 
 
+def test_values_of_a_paper_are_drawn_beside_ours(tool, tmp_path, bars):
+    paths = [
+        path
+        for name, value in (("clean.simclr", 80), ("clean.moco", 70))
+        for path in write_reports(tmp_path, name, value, value + 1)
+    ]
+    (tmp_path / "paper.json").write_text('{"clean.simclr": 91.8, "other.simclr": 3}')
+    words = ["--grid", *paths, "--format", "svg"]
+    done = tool("cp-visualize", *words, "--paper", tmp_path / "paper.json")
+    assert (done.code, done.err) == (0, "")
+    assert [bar.paper for bar in bars] == [91.8, None]
+    shown = texts(done.out)
+    assert {"91.8", "ours", "paper"} <= set(shown)
+    assert any(text.endswith("; diamonds: the paper") for text in shown)
+    assert "paper" not in texts(tool("cp-visualize", *words).out)
+    (tmp_path / "paper.json").write_text("[]")
+    tool("cp-visualize", *words, "--paper", tmp_path / "paper.json").refused("holds no values of")
+    tool("cp-visualize", *words, "--paper", tmp_path / "no.json").refused("give JSON of a paper's")
+
+
 def test_bars_of_real_reports(tool, tmp_path, files, bars):
     """Of an encoder on two datasets, and of noise by two classifiers."""
     encoder, clean, few = (files / f"{name}.safetensors" for name in ("encoder", "clean", "few"))
@@ -419,6 +602,20 @@ def test_roc_curves_are_of_each_condition_against_the_first(tool, tmp_path, monk
     assert {"Mine", "against 1 dataset of one; area under the curve in the legend"} <= shown
 
 
+def test_of_many_audits_the_areas_are_drawn(tool, tmp_path, bars):
+    """More lines than can be told apart over one another."""
+    benign = audits(tmp_path, "clean", 0.5, 0)
+    others = [audits(tmp_path, f"p{i}x", 0.25, i) for i in range(8)]
+    done = tool("cp-visualize", *benign, *(p for paths in others for p in paths), "--format", "svg")
+    assert (done.code, done.err) == (0, "")
+    assert [(bar.name, bar.mean) for bar in bars] == [
+        ("p0x", 37.5), *((f"p{i}x", 75) for i in range(1, 8)),
+    ]  # fmt: skip
+    shown = set(texts(done.out))
+    assert {"Detection of poison", "area under the ROC curve (%)", "75.0"} <= shown
+    assert "against 2 datasets of clean; 50: no better than chance" in shown
+
+
 def test_roc_of_real_audits(tool, tmp_path, files):
     for name in ("clean", "poisoned"):
         words = ["--audit", "-o", tmp_path / f"{name}-0.jsonl"]
@@ -430,13 +627,13 @@ def test_roc_of_real_audits(tool, tmp_path, files):
 
 def test_audits_that_cannot_be_drawn(tool, tmp_path):
     clean = audits(tmp_path, "clean", 0.5)
-    poisoned = [path for i in range(8) for path in audits(tmp_path, f"p{i}x", 2)]
+    poisoned = [path for i in range(2) for path in audits(tmp_path, f"p{i}x", 2)]
     (accuracy,) = write_reports(tmp_path, "mc", 80)
     for arguments, message in (
         (clean, "a ROC curve needs two conditions, this is clean alone; give audits of benign"),
-        ([*clean, *poisoned], "8 ROC curves cannot be told apart; draw at most 7"),
         ([*clean, accuracy], "clean was audited, mc is an accuracy; give one or the other"),
         ([*clean, *poisoned[:1], "--grid"], "--grid is for accuracies; leave it out"),
+        ([*clean, *poisoned, "--paper", "x"], "--paper is for accuracies; leave it out"),
         ([*clean, "--subject", "noise"], "--subject does not apply to reports; leave it out"),
     ):
         tool("cp-visualize", *arguments).refused(message)
@@ -486,7 +683,9 @@ def two(make, files, tmp_path_factory):
     ("arguments", "message"),
     [
         ("", "no input; give a file, or pipe one in"),
-        ("{clean}", "this dataset is the clean one: there is no noise to draw"),
+        ("{clean} --subject noise", "this dataset is the clean one: there is no noise to draw;"),
+        ("{clean} --dataset {clean}", "this dataset is the clean one: there is no noise to draw;"),
+        ("{clean} --dataset {clean} --subject images", "--dataset does not apply to --subject im"),
         ("{delta} {delta}", "these cannot be drawn together; give encoders, an encoder and"),
         ("{poisoned} {delta}", "these cannot be drawn together;"),
         ("{clean} {small}", "the datasets differ in the size of images, or in labels; give what"),
@@ -497,12 +696,14 @@ def two(make, files, tmp_path_factory):
         ("{encoder} {delta}", "these cannot be drawn together;"),
         ("{encoder} {small}", "the encoder was trained on images of 32 pixels, shapes has 16;"),
         ("{encoder} {clean} --dataset {clean}", "--dataset does not apply to an encoder;"),
-        ("{encoder} {clean} --subject noise", "--subject noise is drawn of poisoned datasets;"),
-        ("{delta} --subject separability", "is drawn of poisoned datasets; leave it out"),
+        ("{encoder} {clean} --subject noise", "--subject noise is drawn of datasets; leave"),
+        ("{delta} --subject separability", "is drawn of datasets; of a delta it needs --dataset"),
+        ("{delta} --subject separability --dataset {few}", "give the dataset that it was made for"),
+        ("{clean} --paper x.json", "--paper is for reports of cp-probe; leave it out"),
         ("{poisoned} {poisoned} --subject noise", "these cannot be drawn together;"),
         ("{clean} --subject separability", "there is no noise; give a poisoned dataset"),
         ("{poisoned} {two} --subject separability", "the datasets differ in their classes; draw"),
-        ("{poisoned} --subject curves", "'curves' is not one of noise, separability"),
+        ("{poisoned} --subject curves", "'curves' is not one of noise, images, separ"),
         ("{poisoned} --subject separability --device cuda:99", "no device 'cuda:99'"),
         ("{poisoned} --dataset {small}", "give the clean one with --dataset"),
         ("{poisoned} --dataset {encoder}", "is of kind encoder; give one of kind dataset"),
@@ -511,6 +712,11 @@ def two(make, files, tmp_path_factory):
         ("{poisoned} -o a.jpg", "cannot draw a .jpg file; name it .png or .svg, or give --format"),
         ("{poisoned} --format gif", "'gif' is not one of png, svg"),
         ("{poisoned} --dpi 1", "invalid value for '--dpi'"),
+        ("{poisoned} --size 8", "--size 8 is no width from 0.5 to 100 inches; give it with its un"),
+        ("{poisoned} --size 9e9cm", "--size 9e9cm is no width"),
+        ("{poisoned} --size 0cm", "--size 0cm is no width"),
+        ("{poisoned} --size 101in", "--size 101in is no width"),
+        ("{poisoned} --size 60000px --dpi 1200", "the picture is too large;"),
         ("{poisoned} -o /no/where.png", "there is no folder /no;"),
         ("nowhere", "there is no file nowhere;"),
         ("- -", "nothing is piped into standard input;"),

@@ -1,6 +1,7 @@
 """Bars: the numbers that were given, in the order given, in room for every name."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,23 @@ def test_one_series_that_has_a_name_is_named() -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["column 0"]
 
 
+def test_a_diamond_is_the_paper_s_value() -> None:
+    bars = [*BARS[:2], Bar("mc", [75.5], 75.5, 73.0, 78.0, paper=91.25)]
+    figure = accuracy_bars(bars)
+    (axes,) = figure.axes
+    diamonds = [line for line in axes.lines if line.get_marker() == "D"]
+    assert [list(line.get_xdata()) for line in diamonds] == [[91.25]]
+    assert [text.get_text() for text in axes.texts] == [
+        "86.0", "65.0", "75.5", "91.2", "ours", "paper",
+    ]  # fmt: skip
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["paper"]
+
+
+def test_what_has_no_interval_has_no_line() -> None:
+    assert not accuracy_bars([Bar("a", [], 50.0, 50.0, 50.0)]).axes[0].collections
+
+
 def luminance(color: Any) -> float:
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -98,6 +116,8 @@ def test_intervals_are_visible_on_every_color() -> None:
         (BARS[:1], 12),
         ([Bar(f"contrast-{i}-poisoned-defended", [9.0], 9.0, 8.0, 10.0) for i in range(20)], 4),
         (grid(12, 3), 1),
+        ([replace(bar, paper=100.0) for bar in grid(4, 3)], 5),
+        ([replace(bar, paper=7.0) for bar in BARS], 1),
         ([Bar("a", [9.0], 9, 8, 10, f"a victim of a long name {i}" * 3) for i in range(7)], 8),
     ],
 )
