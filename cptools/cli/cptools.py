@@ -1,4 +1,4 @@
-"""`cptools`: list the tools; history, verification, import and export; sum up reports."""
+"""`cptools`: list the tools; history, verification, import and export; reports and a page."""
 
 import json
 import sys
@@ -45,7 +45,7 @@ def tools(context: typer.Context, version: Version = False) -> None:
             typer.echo(f"{name:{width}}  {line}")
         typer.echo(
             f"{'cptools':{width}}  this list; cptools history FILE, verify FILE..., report FILE...,"
-            " import FILE, export DELTA"
+            " page FOLDER, import FILE, export DELTA"
         )
 
 
@@ -147,6 +147,37 @@ def report(
         else:
             table = (tables.grid if grid else tables.rows)(conditions, told)
     typer.echo("\n".join(table))
+
+
+@tool(app, "page")
+def page(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of tables (NAME.md), pictures (NAME.png, .svg) and reports."),
+    ],
+    output: opt.Output = None,
+    title: Annotated[
+        str | None, typer.Option("--title", help="Of the page; left out: the folder's name.")
+    ] = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Collect tables and pictures in one HTML page.
+
+    A section a name: NAME.svg or NAME.png, then NAME.md. Above them, how far each table that
+    `report --paper` wrote agrees with the paper. Below each, to be opened: how the reports that its
+    rows and columns name were made. The page needs no other file, no network and no script.
+    """
+    from cptools.artifacts.atomic import atomic_write
+    from cptools.cli._page import build_page, read_results
+
+    sections = read_results(folder)
+    name = folder.resolve().name or "results"
+    target = plan_output(output, default_name=f"{name}.html")
+    data = build_page(sections, name if title is None else title)
+    with atomic_write(target) as file:
+        file.write(data)
+    if output is None and target != "-":
+        say(f"wrote {target}", quiet=quiet)
 
 
 @tool(app, "import")
