@@ -31,7 +31,7 @@ ORDER = (
 )  # fmt: skip
 LINES = {
     **TOOLS,
-    "cptools": "list the tools; history, verification, import and export of artifacts; reports, a page",
+    "cptools": "list the tools; history, verification, import and export; reports and a page",
 }
 _ESCAPES = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
 _TYPES = {"int": "N", "float": "X", "str": "TEXT", "list": "TEXT"}

@@ -99,7 +99,8 @@ def read_results(folder: Path) -> list[Section]:
     }
     if not names:
         raise UsageError(f"{folder} holds no tables (.md) nor pictures (.png, .svg); make some")
-    reports = [path for path in _sorted(folder.rglob("*.jsonl")) if path.is_file()]
+    found = (path.relative_to(folder) for path in folder.rglob("*.jsonl") if path.is_file())
+    reports = sorted(found, key=lambda path: [_natural(part) for part in path.parts])
     return [
         _section(folder, name, reports)
         for name in sorted(names, key=lambda name: (name != FIRST, _natural(name)))
@@ -152,10 +153,15 @@ def _contents(sections: Sequence[Section]) -> Iterator[str]:
 
 
 def _is_held(table: Table, row: int, column: int) -> bool:
-    """Whether a cell is a paper's value that the interval in the cell before it holds."""
+    """Whether a cell is a paper's value that the interval in the cell before it holds.
+
+    Of a table that is no grid, the last column of such values counts: those of differences, where
+    there are accuracies beside them. So as many cells are marked as the report has counted.
+    """
     line = table.body[row]
     shown = _SPAN.search(line[column - 1])
-    if table.head[column] != "paper" or not shown:
+    is_last = "paper" not in table.head[column + 1 :]
+    if table.head[column] != "paper" or not shown or (table.head[0] and not is_last):
         return False
     try:
         return float(shown[1]) <= float(line[column]) <= float(shown[2])
@@ -194,19 +200,23 @@ def _section(folder: Path, name: str, reports: Sequence[Path]) -> Section:
             break
     wanted = [cell for block in blocks if isinstance(block, Table) for cell in block.names()]
     nearest = [
-        [path for path in reports if folder / name in path.parents],
-        [path for path in reports if path.parent == folder],
+        [path for path in reports if path.parts[0] == name],
+        [path for path in reports if len(path.parts) == 1],
         reports,
     ]
-    return Section(name, blocks, picture, _cells(dict.fromkeys(wanted), nearest))
+    return Section(name, blocks, picture, _cells(dict.fromkeys(wanted), folder, nearest))
 
 
-def _cells(wanted: Mapping[str, None], nearest: Sequence[Sequence[Path]]) -> dict[str, Cell]:
+def _cells(
+    wanted: Mapping[str, None], folder: Path, nearest: Sequence[Sequence[Path]]
+) -> dict[str, Cell]:
     """The reports of each name, out of the first of several lists of files that has any."""
     found: dict[str, Cell] = {}
     for files in nearest:
         missing = {name for name in wanted if name not in found}
-        made = [(*_read(file, missing), file) for file in files if _may_tell(file, missing)]
+        made = [
+            (*_read(folder / file, missing), file) for file in files if _may_tell(file, missing)
+        ]
         for name in (name for name in wanted if name in missing):
             of_name = [
                 (told[name], pipeline, file) for told, pipeline, file in made if name in told
@@ -261,7 +271,7 @@ def _cell(name: str, told: Sequence[tuple[_Told, str, Path]]) -> Cell:
         if pipeline:
             alike = re.sub(r"--seed \d+", "--seed", pipeline)
             first, files = pipelines.get(alike, (pipeline, ()))
-            pipelines[alike] = (first, (*files, file.name))
+            pipelines[alike] = (first, (*files, file.as_posix()))
     return Cell(name, tuple(values), dict(pipelines.values()))
 
 
@@ -270,10 +280,6 @@ def _text(file: Path) -> str:
         return file.read_text("utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{file} is no text in UTF-8; write it with cptools report") from None
-
-
-def _sorted(paths: Iterator[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: [_natural(part) for part in path.parts])
 
 
 def _natural(name: str) -> list[tuple[str, int]]:

@@ -135,6 +135,24 @@ def test_agreement_is_that_of_the_report_and_marks_what_it_counts(tool, results)
     assert re.findall(r"<td>(.*?)</td>", line) == ["", "", ""]
 
 
+def test_of_differences_those_are_marked_that_are_counted(tool, tmp_path):
+    paper, folder = tmp_path / "paper.json", tmp_path / "out"
+    paper.write_text(json.dumps({"clean": 85, "cp": 70, "noise": 50}))
+    folder.mkdir()
+    paths = [
+        *write(folder, "clean", 84, 86), *write(folder, "cp", 70, 71),
+        *write(folder, "noise", 84, 85),
+    ]  # fmt: skip
+    done = tool("cptools", "report", "--against", "clean", "--paper", paper, *paths)
+    (folder / "table.md").write_bytes(done.out)
+    assert b"Values of the paper: 2; in our interval: 1." in done.out
+    text = tool("cptools", "page", folder).out.decode()
+    assert re.findall(r'<td class="held">(.*?)</td>', text) == ["-15.0 \u2713"]
+    (folder / "table.md").write_bytes(tool("cptools", "report", "--paper", paper, *paths).out)
+    text = tool("cptools", "page", folder).out.decode()
+    assert re.findall(r'<td class="held">(.*?)</td>', text) == ["85.0 \u2713", "70.0 \u2713"]
+
+
 def test_histories_are_closed_and_tell_seeds_once(tool, results):
     page = Page(tool("cptools", "page", results).out)
     text = page.text
@@ -170,6 +188,8 @@ def test_reports_are_looked_for_near_the_table(tool, tmp_path):
     text = Page(tool("cptools", "page", tmp_path).out).text
     eighth, ninth = text.split("Table 9")[-2:]
     assert "none.clean 11.0" in eighth
+    assert "table8/deep/none.clean-0.jsonl:" in eighth
+    assert "\nnone.clean-0.jsonl:" in ninth
     assert "none.clean 22.0" in ninth
     assert text.count("mc.clean 44.0") == 2
     assert "33.0" not in text
