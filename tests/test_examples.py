@@ -126,6 +126,15 @@ def test_the_pipelines_parse_and_no_two_make_one_file(scale: str) -> None:
     assert [path for path, times in made.items() if times > 1] == []
 
 
+@pytest.mark.parametrize("targets", [["all"], ["table8", "coresets"], ["audit"], ["figure8"]])
+def test_progress_counts_what_is_run(targets: list[str], tmp_path: Path) -> None:
+    counting = tmp_path / "Makefile"
+    counting.write_text("include Makefile\n$(info $(words $(STEPS)) steps)\n")
+    text = make("-f", str(counting), "-n", *targets, "SEEDS=0 1", "OUT=out")
+    run = [w for w in commands(text) if w[0] == "cp-pretrain" or "--audit" in w]
+    assert f"\n{len(run)} steps\n" in text
+
+
 @pytest.mark.parametrize("target", [*TABLES, *FIGURES, *STUDIES])
 def test_a_target_ends_with_its_picture_and_a_table_its_paper(target: str) -> None:
     printed = [*commands(make("-n", target, "OUT=out", "SEEDS=0 1"))]
