@@ -264,7 +264,7 @@ def test_one_tick_of_after_step_a_step(alg: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_training_lowers_the_loss() -> None:
-    learner = learner_of("simclr", optimizer="adamw", lr=3e-3)
+    learner = learner_of("simclr", optimizer="adamw", lr=3e-3, loss="nt-xent")
     plain = Views(size=SIDE, mean=(0.5,) * 3, std=(0.25,) * 3, scale=(1, 1), jitter_p=0, gray_p=0)
     losses = [
         e.loss for e in Pretraining(IMAGES, LABELS, learner, plain, epochs=20, batch_size=NUM).run()
