@@ -49,8 +49,6 @@ def report_noise(
     """A line for each classifier of a dataset's noise; `given` is what `--dataset` said."""
     import torch
 
-    from cptools.artifacts.history import dataset_digest
-    from cptools.artifacts.provenance import history_to_json
     from cptools.core.evaluation.separability import HIDDEN, separability
 
     work = separability(
@@ -69,16 +67,14 @@ def report_noise(
         label="separability",
         quiet=quiet,
     )
+    about = _about(poisoned, settings)
     return [
         {
             **_counts(result.held_out),
             **{f"train_{name}": value for name, value in _counts(result.train).items()},
             "classifier": result.classifier,
             "hidden": HIDDEN[result.classifier],
-            "dataset": poisoned.name,
-            "dataset_sha256": dataset_digest(poisoned),
-            "settings": settings,
-            "history": history_to_json(poisoned.history),
+            **about,
         }
         for result in found
     ]
@@ -86,8 +82,6 @@ def report_noise(
 
 def report_changed(poisoned: "Dataset", given: str | None, settings: Values) -> Report:
     """The line of how many images of a dataset are not the clean ones, as of a coreset."""
-    from cptools.artifacts.history import dataset_digest
-    from cptools.artifacts.provenance import history_to_json
     from cptools.core.evaluation.statistics import wilson
 
     changed, total = count_changed(poisoned, given), len(poisoned.train_images)
@@ -98,10 +92,7 @@ def report_changed(poisoned: "Dataset", given: str | None, settings: Values) -> 
         "high_percent": round(100 * high, 2),
         "changed": changed,
         "total": total,
-        "dataset": poisoned.name,
-        "dataset_sha256": dataset_digest(poisoned),
-        "settings": settings,
-        "history": history_to_json(poisoned.history),
+        **_about(poisoned, settings),
     }
 
 
@@ -109,8 +100,6 @@ def report_audit(dataset: "Dataset", settings: Values, place: "device", *, quiet
     """The line of a dataset that may be poisoned."""
     import torch
 
-    from cptools.artifacts.history import dataset_digest
-    from cptools.artifacts.provenance import history_to_json
     from cptools.core.evaluation.audit import PARTS, Audit, audit
 
     work = audit(
@@ -145,6 +134,16 @@ def report_audit(dataset: "Dataset", settings: Values, place: "device", *, quiet
         "marked_percent": round(100 * len(marked) / len(found.evidence), 2),
         "suspects": worst.tolist(),
         "total": len(found.evidence),
+        **_about(dataset, settings),
+    }
+
+
+def _about(dataset: "Dataset", settings: Values) -> Report:
+    """What a line says of the dataset that it is about."""
+    from cptools.artifacts.history import dataset_digest
+    from cptools.artifacts.provenance import history_to_json
+
+    return {
         "dataset": dataset.name,
         "dataset_sha256": dataset_digest(dataset),
         "settings": settings,
