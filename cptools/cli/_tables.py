@@ -104,9 +104,9 @@ def differences(
 ) -> list[str]:
     """Differences to a baseline, paired by seed, or degradations in percent of it.
 
-    Of a grid, the baseline is a row, each cell is compared with that of its column, and then the
-    columns with each other: the effect in one less the effect in the other. All p values of the
-    table are one family.
+    Of a grid, the baseline is a row, each cell is compared with that of its column, and below that
+    the columns with each other: the effect in one less the effect in the other. For Holm's
+    correction the effects are one family, and the lines below them another.
 
     Raises:
         UsageError: there is no such baseline, or nothing to compare with it; or two conditions have
@@ -121,7 +121,7 @@ def differences(
         raise UsageError(f"no {what} is called {baseline}; there are {', '.join(names)}")
     if len(names) == 1:
         raise UsageError(f"there is nothing to compare with {baseline}; give further reports")
-    lines = []
+    lines, contrasts = [], []
     for row in names:
         effects: dict[str, _Effect] = {}
         for column, condition in ((c, cell) for (r, c), cell in cells.items() if r == row):
@@ -146,22 +146,27 @@ def differences(
             told = None
             if one.paper is not None and other.paper is not None:
                 told = one.paper - other.paper
-            lines.append(_Line(name, None, None, test, told))
+            contrasts.append(_Line(name, None, None, test, told))
     what = f"degradation (% of {baseline})" if is_relative else "difference (points)"
     label = conditions[0].label
-    return _difference_table(lines, f"against {baseline}", label, what, has_paper=bool(paper))
+    title = f"against {baseline}"
+    return _difference_table(lines, contrasts, title, label, what, has_paper=bool(paper))
 
 
 def _difference_table(
-    lines: Sequence[_Line], title: str, label: str, what: str, *, has_paper: bool
+    lines: Sequence[_Line],
+    contrasts: Sequence[_Line],
+    title: str,
+    label: str,
+    what: str,
+    *,
+    has_paper: bool,
 ) -> list[str]:
-    from cptools.core.evaluation.statistics import holm
-
     head = [title, label, "paper", what, "paper", "p (Holm)", "pairs"]
     table = [[*head, "seeds for 80% power", "seeds for the paper's"]]
-    adjusted = iter(holm([line.test.p for line in lines if line.test]))
+    adjusted = iter(_adjusted(lines) + _adjusted(contrasts))
     found: list[tuple[_Estimate, float | None]] = []
-    for line in lines:
+    for line in [*lines, *contrasts]:
         cells = [line.name, _span(line.accuracy) if line.accuracy else "", _number(line.paper)]
         if line.test:
             test, told = line.test, line.paper_effect
@@ -173,6 +178,13 @@ def _difference_table(
     if not has_paper:
         table = [[*cells[:2], cells[3], *cells[5:8]] for cells in table]
     return _markdown(table) + (_agreement(found) if has_paper else [])
+
+
+def _adjusted(lines: Sequence[_Line]) -> list[float]:
+    """The p values of a family of lines, by Holm's method."""
+    from cptools.core.evaluation.statistics import holm
+
+    return holm([line.test.p for line in lines if line.test])
 
 
 def _effect(

@@ -257,16 +257,16 @@ def test_a_grid_compares_columns_by_what_a_row_does_to_them(tmp_path, capsys):
     ]  # fmt: skip
     table = {cells(line)[0]: cells(line)[1:] for line in lines}
     assert list(table) == [
-        "clean.moco", "clean.simclr", "perturbed.moco", "perturbed.simclr",
-        "perturbed: moco less simclr", "noise.moco",
+        "clean.moco", "clean.simclr", "perturbed.moco", "perturbed.simclr", "noise.moco",
+        "perturbed: moco less simclr",
     ]  # fmt: skip
     assert table["clean.moco"][1:] == ["72.4", "", "", "", "", "", ""]
     # 40.00, 41.89, 41.67 and 42.11, 44.74, 43.84
     assert table["perturbed.moco"][1:4] == ["42.3", "41.2 (38.6 to 43.8)", "41.6"]
     assert table["perturbed.simclr"][1:4] == ["42.9", "43.6 (40.2 to 46.9)", "42.6"]
-    # -2.105, -2.845, -2.169: mean -2.373, deviation 0.410, t -10.02, p 0.0098, third of four
+    # -2.105, -2.845, -2.169: mean -2.373, deviation 0.410, t -10.02, p 0.0098, a family of its own
     assert table["perturbed: moco less simclr"] == [
-        "", "", "-2.4 (-3.4 to -1.4)", "-1.1", "0.020", "3", "3", "4",
+        "", "", "-2.4 (-3.4 to -1.4)", "-1.1", "0.010", "3", "3", "4",
     ]  # fmt: skip
     assert table["noise.moco"][1::2][:2] == ["", ""]
     assert blank == ""
