@@ -142,7 +142,8 @@ def test_a_target_ends_with_its_picture_and_a_table_its_paper(target: str) -> No
     assert drawn
     assert all(re.fullmatch(rf"out/{target}(d|-.*)?\.png", path) for path in drawn)
     reports = [parse(words) for words in printed if words[:2] == ["cptools", "report"]]
-    assert bool(reports) == (target in (*TABLES, *STUDIES, "figure1"))
+    numbered = ("figure1", "figure4", "figure5", "figure8")
+    assert bool(reports) == (target in (*TABLES, *STUDIES, *numbered))
     paper = EXAMPLES / "paper" / f"{target}.json"
     if paper.exists():
         assert str(reports[0]["paper"]) == f"paper/{target}.json"
@@ -178,12 +179,15 @@ def test_a_scale_that_is_none_is_refused() -> None:
 
 
 def test_a_launcher_starts_the_long_commands() -> None:
-    text = make("-n", "table8", "audit", "SCALE=paper", "SEEDS=0", "LAUNCH=srun --gres=gpu:1")
-    long = ("cp-generate", "cp-pretrain", "cp-probe")
+    targets = ("table8", "audit", "coresets")
+    text = make("-n", *targets, "SCALE=paper", "SEEDS=0", "LAUNCH=srun --gres=gpu:1")
+    trained = ("cp-generate", "cp-pretrain")
+    long = (*trained, "cp-probe", "cp-defend", "cp-select")
     lines = [line for line in text.splitlines() if any(f"{name} " in line for name in long)]
+    lines = [line for line in lines if "--method changed" not in line]
     assert len(lines) > 100
     assert {line.split("cp-")[0] for line in lines} == {"srun --gres=gpu:1 "}
-    assert text.count("--checkpoint") == sum("cp-probe" not in line for line in lines)
+    assert text.count("--checkpoint") == sum(line.split()[2] in trained for line in lines)
 
 
 def test_the_commands_of_the_readme_parse() -> None:

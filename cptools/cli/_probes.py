@@ -82,16 +82,8 @@ def report_noise(
 
 def report_changed(poisoned: "Dataset", given: str | None, settings: Values) -> Report:
     """The line of how many images of a dataset are not the clean ones, as of a coreset."""
-    from cptools.core.evaluation.statistics import wilson
-
-    changed, total = count_changed(poisoned, given), len(poisoned.train_images)
-    low, high = wilson(changed, total)
     return {
-        "changed_percent": round(100 * changed / total, 2),
-        "low_percent": round(100 * low, 2),
-        "high_percent": round(100 * high, 2),
-        "changed": changed,
-        "total": total,
+        **_share("changed", count_changed(poisoned, given), len(poisoned.train_images)),
         **_about(poisoned, settings),
     }
 
@@ -198,6 +190,20 @@ def _interval(report: Report) -> str:
     return f"95% interval {report['low_percent']:.1f} to {report['high_percent']:.1f}"
 
 
+def _share(name: str, count: int, total: int) -> Report:
+    """So many of the images, in percent, and Wilson's interval."""
+    from cptools.core.evaluation.statistics import wilson
+
+    low, high = wilson(count, total)
+    return {
+        f"{name}_percent": round(100 * count / total, 2),
+        "low_percent": round(100 * low, 2),
+        "high_percent": round(100 * high, 2),
+        name: count,
+        "total": total,
+    }
+
+
 def _counts(result: "ProbeResult") -> Report:
     return {
         "accuracy_percent": round(100 * result.accuracy, 2),
@@ -225,9 +231,8 @@ def _distances(
     return {
         "mean": found.mean,
         "median": found.median,
-        "close_percent": round(100 * found.close, 2),
+        **_share("close", found.close, sum(found.counts)),
         "close_below": CLOSE,
-        "total": sum(found.counts),
         "counts": found.counts,
         "bins": [round(MOST * edge / BINS, 6) for edge in range(BINS + 1)],
         "features": features,

@@ -14,6 +14,7 @@ from typing import Any
 from cptools.cli._app import UsageError
 
 _DIGITS = "0123456789"
+_SHARES = ("accuracy", "changed", "close")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Probe:
         dataset: name of the dataset; empty where the report does not say.
         digest: of the dataset.
         seed: the number at the end of the file's name; None where there is none.
-        share: what it is a share of, `accuracy`, or `changed` of a dataset's images.
+        share: `accuracy`; or what counts, `changed` images of a dataset, or those of which an
+            encoder holds two views `close`.
     """
 
     accuracy: float
@@ -202,9 +204,10 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
             f"{next(iter(findings))} was audited, {next(iter(probes))} is an accuracy; give one or"
             " the other"
         )
-    if len({line.share for lines in probes.values() for line in lines}) > 1:
+    shares = dict.fromkeys(line.share for lines in probes.values() for line in lines)
+    if len(shares) > 1:
         raise UsageError(
-            "some reports are of accuracy, some of changed images; give one or the other"
+            f"reports of {' and '.join(shares)} do not go together; give those of one kind"
         )
     return (
         [Condition(name, tuple(lines)) for name, lines in probes.items()],
@@ -246,8 +249,6 @@ def _read(file: str) -> list[Probe | Finding]:
         raise UsageError("reports are told apart by the names of their files; give files")
     try:
         lines = [json.loads(line) for line in Path(file).read_text("utf-8").splitlines()]
-        if any(isinstance(line, dict) and "close_percent" in line for line in lines):
-            raise UsageError(f"{file} holds distances, not accuracies; probe by another --method")
         if lines:
             stem = Path(file).stem
             digits = stem[len(stem.rstrip(_DIGITS)) :]
@@ -261,7 +262,7 @@ def _read(file: str) -> list[Probe | Finding]:
 
 
 def _probe(line: dict[str, Any], seed: int | None) -> Probe:
-    share = "changed" if "changed_percent" in line else "accuracy"
+    share = next((name for name in _SHARES if f"{name}_percent" in line), "accuracy")
     probe = Probe(
         accuracy=line[f"{share}_percent"],
         low=line["low_percent"],

@@ -650,10 +650,6 @@ def test_reports_that_cannot_be_drawn(tool, tmp_path, files):
     broken.write_text(report.read_text() + "text\n")
     message = f"{broken} holds no reports of cp-probe; write them with cp-probe -o"
     tool("cp-visualize", broken).refused(message)
-    words = ["--method", "distances", "--dataset", artifact, "-o", tmp_path / "distances.jsonl"]
-    assert tool("cp-probe", files / "encoder.safetensors", *words).code == 0
-    for command in (["cp-visualize"], ["cptools", "report"]):
-        tool(*command, tmp_path / "distances.jsonl").refused("holds distances, not accuracies;")
     tool("cp-visualize", report, "--dataset", artifact).refused("--dataset does not apply to rep")
     tool("cp-visualize", report, "--subject", "noise").refused("--subject does not apply to rep")
     tool("cp-visualize", report, "-o", tmp_path / "a.jpg").refused("cannot draw a .jpg file;")

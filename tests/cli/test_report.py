@@ -78,22 +78,24 @@ def test_audits_of_one_file_are_rows_of_their_own(tmp_path, capsys):
     ]
 
 
-def test_images_changed_are_told_as_such(tmp_path, capsys):
+@pytest.mark.parametrize("share", ["changed", "close"])
+def test_other_shares_are_told_as_such(tmp_path, capsys, share):
     files = []
     for name, values in (("whole", (20, 20)), ("sas", (30, 34))):
         for seed, value in enumerate(values):
-            line = {"changed_percent": value, "low_percent": value - 2, "high_percent": value + 2}
+            line = {f"{share}_percent": value, "low_percent": value - 2, "high_percent": value + 2}
             files.append(str(tmp_path / f"{name}-{seed}.jsonl"))
             (tmp_path / f"{name}-{seed}.jsonl").write_text(json.dumps(line) + "\n")
     assert run(tool.app, ["report", *files]) == 0
     head, _, whole, sas = capsys.readouterr().out.splitlines()
-    assert head.startswith("| condition | changed (%) | 95% interval |")
+    assert head.startswith(f"| condition | {share} (%) | 95% interval |")
     assert (whole[:16], sas[:14]) == ("| whole | 20.0 |", "| sas | 32.0 |")
     assert run(tool.app, ["report", "--against", "whole", *files]) == 0
-    assert "| changed (%) |" in capsys.readouterr().out
+    assert f"| {share} (%) |" in capsys.readouterr().out
     accuracy = write(tmp_path / "clean-0.jsonl", 80)
     assert run(tool.app, ["report", *files, accuracy]) == 2
-    assert "some of changed images; give one or the other" in capsys.readouterr().err
+    told = f"reports of {share} and accuracy do not go together; give those of one kind"
+    assert told in capsys.readouterr().err
 
 
 def test_audits_and_accuracies_do_not_mix(tmp_path, capsys):

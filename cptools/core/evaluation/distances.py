@@ -31,13 +31,13 @@ class Distances:
         counts: Images in each of `BINS` bins of equal width over [0, 2].
         mean: Of the distances.
         median: The value in the middle, or the mean of the two in the middle.
-        close: Share of the distances below `CLOSE`, in [0, 1].
+        close: Images whose distance is below `CLOSE`.
     """
 
     counts: tuple[int, ...]
     mean: float
     median: float
-    close: float
+    close: int
 
     @classmethod
     def of(cls, distances: Tensor) -> "Distances":
@@ -48,7 +48,7 @@ class Distances:
             counts=tuple(torch.bincount(bins, minlength=BINS).tolist()),
             mean=float(values.mean()),
             median=float(values.quantile(0.5)),
-            close=float((values < CLOSE).double().mean()),
+            close=int((values < CLOSE).sum()),
         )
 
 
