@@ -1,4 +1,4 @@
-"""Markdown as the tools write it: headings, paragraphs and tables."""
+"""Markdown as the tools write it: headings, paragraphs, tables and fenced code."""
 
 import re
 from collections.abc import Iterator
@@ -38,11 +38,30 @@ class Table:
         return [f"{row}.{column}" for row, *_ in self.body for column in self.head[1:]]
 
 
-Block = Text | Table
+@dataclass(frozen=True)
+class Code:
+    """Fenced code.
+
+    Attributes:
+        lines: as they stand between the fences.
+    """
+
+    lines: str
+
+
+Block = Text | Table | Code
+_FENCED = re.compile(r"^```[^`\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
 
 
 def read_markdown(text: str) -> list[Block]:
     """Split a text into blocks. What is of another kind counts as a paragraph."""
+    blocks: list[Block] = []
+    for n, part in enumerate(_FENCED.split(text)):
+        blocks += [Code(part.rstrip("\n"))] if n % 2 else _unfenced(part)
+    return blocks
+
+
+def _unfenced(text: str) -> list[Block]:
     return [
         block
         for kind, lines in groupby(map(str.strip, text.splitlines()), _kind)

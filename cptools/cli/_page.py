@@ -10,7 +10,7 @@ from typing import Any
 
 from cptools.cli import _html as html
 from cptools.cli._app import UsageError
-from cptools.cli._markdown import Block, Table, Text, read_markdown
+from cptools.cli._markdown import Block, Code, Table, Text, read_markdown
 from cptools.cli._reports import Audited, Condition, read_conditions
 
 FIRST = "README"  # stands above the others, without a heading of its own
@@ -118,18 +118,19 @@ def build_page(sections: Sequence[Section], title: str) -> bytes:
         content = [
             "" if is_first else f"<h2>{html.plain(section.title)}</h2>",
             section.picture,
-            *(
-                html.table(block, partial(_is_held, block))
-                if isinstance(block, Table)
-                else html.text(block)
-                for block in blocks
-            ),
+            *map(_shown, blocks),
             *_histories(section.cells),
         ]
         lines = "\n".join(line for line in content if line)
         whole = f'<section id="{html.plain(html.anchor(section.name))}">\n{lines}\n</section>'
         body = [whole, *body] if is_first else [*body, whole]
     return html.document(title, body)
+
+
+def _shown(block: Block) -> str:
+    if isinstance(block, Table):
+        return html.table(block, partial(_is_held, block))
+    return html.code(block.lines) if isinstance(block, Code) else html.text(block)
 
 
 def _contents(sections: Sequence[Section]) -> Iterator[str]:

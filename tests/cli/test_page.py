@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from cptools.cli._html import picture
-from cptools.cli._markdown import Table, Text, read_markdown
+from cptools.cli._markdown import Code, Table, Text, read_markdown
 from cptools.cli._page import _natural
 
 VOID = {"meta", "img"}
@@ -287,12 +287,15 @@ def test_refusals(tool, tmp_path):
 
 def test_markdown() -> None:
     text = "# A  \nb\nc\n\n| x | y |\n| --- | :-: |\n| 1 \\| 2 |\n| 3 | 4 | 5 |\n#d\n| bar |\n"
+    text += "```sh\n# no heading\n  cp-probe | x\n```\ne\n```\nopen\n"
     assert read_markdown(text) == [
         Text("A", 1),
         Text("b c"),
         Table(("x", "y"), (("1 | 2", ""), ("3", "4"))),
         Text("#d"),
         Text("| bar |"),
+        Code("# no heading\n  cp-probe | x"),
+        Text("e ``` open"),
     ]
     assert Table(("", "y"), (("a", "1"),)).names() == ["a.y"]
     assert Table(("x", "y"), (("a", "1"),)).names() == ["a"]
