@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _AGREEMENT = re.compile(
     r"Values of the paper: (\d+); in our interval: (\d+)"
     r"(?:; Spearman's rank correlation: ([-.\da-z]+))?\.$"
 )
+_ORDER = re.compile(r"Pairs whose intervals do not overlap: (\d+); in the paper's order: (\d+)\.")
 _Told = Condition | Audited
 
 
@@ -69,13 +71,14 @@ class Section:
         kind, number, rest = known.groups()
         return f"{kind.capitalize()} {number}" + (f": {rest}" if rest else "")
 
-    def agreements(self) -> Iterator[tuple[str, str, str]]:
-        """Of each table: values of the paper, those in our interval, and rank correlation."""
-        for block in self.blocks:
-            found = _AGREEMENT.match(block.text) if isinstance(block, Text) else None
-            if found:
+    def agreements(self) -> Iterator[tuple[str, str, str, str]]:
+        """Of each table: values of the paper, those in our interval, rank correlation, order."""
+        texts = [block.text if isinstance(block, Text) else "" for block in self.blocks]
+        for text, after in pairwise([*texts, ""]):
+            if found := _AGREEMENT.match(text):
                 told, held, correlation = found.groups("")
-                yield told, held, correlation
+                order = _ORDER.match(after)
+                yield told, held, correlation, f"{order[2]} of {order[1]}" if order else ""
 
 
 def read_results(folder: Path) -> list[Section]:
@@ -143,13 +146,14 @@ def _contents(sections: Sequence[Section]) -> Iterator[str]:
     lines = [
         (html.link(section.name, section.title), *figures)
         for section in sections
-        for figures in [*section.agreements()] or [("", "", "")]
+        for figures in [*section.agreements()] or [("", "", "", "")]
     ]
-    head = ("", "values of the paper", "in our 95% interval", "rank correlation")
+    head = ("", "values of the paper", "in our 95% interval", "rank correlation", "pairs in order")
     yield f"<nav>{html.linked_table(head, lines)}</nav>"
     yield html.note(
-        "Rank correlation is Spearman's, of our values with the paper's. A value of the paper"
-        " that our interval holds is marked \u2713."
+        "Rank correlation is Spearman's, of our values with the paper's. Pairs in order: of cells"
+        " whose intervals do not overlap, those pairs that stand as in the paper. A value of the"
+        " paper that our interval holds is marked \u2713."
     )
 
 

@@ -1,5 +1,6 @@
 """Markdown tables of reports: conditions, grids, audits, differences to a baseline."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _Estimate = tuple[float, float, float]  # a value and the ends of its interval
 _BySeed = dict[int | None, float]
+_Beside = tuple[str, _Estimate, float | None]  # a name, our value, and the paper's
 
 
 @dataclass(frozen=True)
@@ -165,19 +167,21 @@ def _difference_table(
     head = [title, label, "paper", what, "paper", "p (Holm)", "pairs"]
     table = [[*head, "seeds for 80% power", "seeds for the paper's"]]
     adjusted = iter(_adjusted(lines) + _adjusted(contrasts))
-    found: list[tuple[_Estimate, float | None]] = []
+    found: list[_Beside] = []
     for line in [*lines, *contrasts]:
         cells = [line.name, _span(line.accuracy) if line.accuracy else "", _number(line.paper)]
         if line.test:
             test, told = line.test, line.paper_effect
-            found.append(((test.difference, test.low, test.high), told))
-            cells += [_span(found[-1][0]), _number(told)]
+            effect = (test.difference, test.low, test.high)
+            found.append((line.name, effect, told))
+            cells += [_span(effect), _number(told)]
             cells += [_chance(next(adjusted)), f"{test.freedom + 1:.0f}"]
             cells += [_seeds(test.difference, test), "" if told is None else _seeds(told, test)]
         table.append(cells + [""] * (len(table[0]) - len(cells)))
     if not has_paper:
         table = [[*cells[:2], cells[3], *cells[5:8]] for cells in table]
-    return _markdown(table) + (_agreement(found) if has_paper else [])
+    effects = len(found) - len(contrasts)
+    return _markdown(table) + (_agreement(found[:effects], found[effects:]) if has_paper else [])
 
 
 def _adjusted(lines: Sequence[_Line]) -> list[float]:
@@ -236,20 +240,47 @@ def _seeds(difference: float, test: "Comparison") -> str:
 
 
 def _accuracy_agreement(conditions: Sequence[Condition], paper: Mapping[str, float]) -> list[str]:
-    pairs = [(condition.interval(), paper.get(condition.name)) for condition in conditions]
-    return _agreement(pairs) if paper else []
+    cells = [(one.name, one.interval(), paper.get(one.name)) for one in conditions]
+    return _agreement(cells) if paper else []
 
 
-def _agreement(pairs: Sequence[tuple[_Estimate, float | None]]) -> list[str]:
-    """How ours agree with the paper's values, as far as the table tells: a paragraph below it."""
+def _agreement(cells: Sequence[_Beside], others: Sequence[_Beside] = ()) -> list[str]:
+    """How ours agree with the paper's values, as far as the table tells: paragraphs below it.
+
+    Args:
+        cells: what can be ranked.
+        others: what cannot, such as differences between the cells.
+    """
     from cptools.core.evaluation.statistics import rank_correlation
 
-    told = [(ours, value) for ours, value in pairs if value is not None]
-    held = sum(round(low, 1) <= round(value, 1) <= round(high, 1) for (_, low, high), value in told)
-    text = f"Values of the paper: {len(told)}; in our interval: {held}"
+    told = [(name, ours, value) for name, ours, value in cells if value is not None]
+    values = told + [(name, ours, value) for name, ours, value in others if value is not None]
+    held = sum(
+        round(low, 1) <= round(value, 1) <= round(high, 1) for _, (_, low, high), value in values
+    )
+    text = f"Values of the paper: {len(values)}; in our interval: {held}"
     if len(told) > 2:
-        correlation = rank_correlation([mean for (mean, _, _), _ in told], [v for _, v in told])
+        correlation = rank_correlation([ours[0] for _, ours, _ in told], [v for _, _, v in told])
         text += f"; Spearman's rank correlation: {correlation:.2f}"
+    return ["", f"{text}.", *_order(told)]
+
+
+def _order(told: Sequence[tuple[str, _Estimate, float]]) -> list[str]:
+    """Of the pairs of cells that our intervals tell apart, those in the paper's order."""
+    apart, against = Counter[str](), Counter[str]()
+    for (one, (_, low, high), value), (other, (_, bottom, top), rival) in combinations(told, 2):
+        if value == rival or (low <= top and bottom <= high):
+            continue
+        apart.update((one, other))
+        if (low > top) != (value > rival):
+            against.update((one, other))
+    pairs, wrong = apart.total() // 2, against.total() // 2
+    if not pairs:
+        return []
+    text = f"Pairs whose intervals do not overlap: {pairs}; in the paper's order: {pairs - wrong}"
+    if wrong:
+        cells = (f"{name} ({count} of {apart[name]})" for name, count in against.most_common())
+        text += f". Against it: {', '.join(cells)}"
     return ["", f"{text}."]
 
 

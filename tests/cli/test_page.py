@@ -129,10 +129,24 @@ def test_agreement_is_that_of_the_report_and_marks_what_it_counts(tool, results)
     assert told.startswith("Values of the paper: 3; in our interval: 2; Spearman's rank corr")
     (line,) = re.findall(r'<tr><th scope="row"><a href="#table10">.*', text)
     cells = re.findall(r"<td>(.*?)</td>", line)
-    assert cells == ["3", "2", told.removesuffix(".").split(": ")[-1]]
+    assert cells == ["3", "2", told.removesuffix(".").split(": ")[-1], ""]
     assert re.findall(r'<td class="held">(.*?)</td>', text) == ["85.0 \u2713", "61.0 \u2713"]
     (line,) = re.findall(r'<tr><th scope="row"><a href="#table2">.*', text)
-    assert re.findall(r"<td>(.*?)</td>", line) == ["", "", ""]
+    assert re.findall(r"<td>(.*?)</td>", line) == ["", "", "", ""]
+
+
+def test_the_order_of_pairs_stands_in_the_contents(tool, tmp_path):
+    text = "Values of the paper: 4; in our interval: 0.\n\n"
+    pairs = (
+        "Pairs whose intervals do not overlap: 3; in the paper's order: 2. Against it: a (1 of 1)."
+    )
+    for name, order in (("table1", pairs), ("table2", ""), ("table3", "other")):
+        (tmp_path / f"{name}.md").write_text(text + order)
+    lines = re.findall(
+        r'<tr><th scope="row"><a href="#table.*', tool("cptools", "page", tmp_path).out.decode()
+    )
+    ends = [re.findall(r"<td>(.*?)</td>", line)[-1] for line in lines]
+    assert ends == ["2 of 3", "", ""]
 
 
 def test_of_differences_those_are_marked_that_are_counted(tool, tmp_path):

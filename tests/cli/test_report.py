@@ -272,10 +272,30 @@ def test_a_grid_compares_columns_by_what_a_row_does_to_them(tmp_path, capsys):
     ]  # fmt: skip
     assert table["noise.moco"][1::2][:2] == ["", ""]
     assert blank == ""
-    # ours 41.2 43.6 -2.4, the paper's 41.6 42.6 -1.1, which is outside
-    assert agreement == (
-        "Values of the paper: 3; in our interval: 2; Spearman's rank correlation: 1.00."
-    )
+    # ours 41.2 43.6 -2.4, the paper's 41.6 42.6 -1.1, which is outside, and not of their kind
+    assert agreement == "Values of the paper: 3; in our interval: 2."
+
+
+def test_pairs_that_intervals_tell_apart_stand_in_the_papers_order_or_against_it(tmp_path, capsys):
+    # intervals of -+ 12.7: clean is apart from all but noise, cp from clean and noise
+    files = write_cells(tmp_path, clean=(80, 82), noise=(70, 72), cp=(40, 42), mc=(50, 52))
+    paper = tmp_path / "paper.json"
+    paper.write_text('{"clean": 91.8, "noise": 50, "cp": 60, "mc": 85.6}')
+    assert report("--paper", paper, *files) == 0
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "",
+        "Values of the paper: 4; in our interval: 1; Spearman's rank correlation: 0.40.",
+        "",
+        "Pairs whose intervals do not overlap: 3; in the paper's order: 2. Against it: noise (1 of"
+        " 1), cp (1 of 2).",
+    ]
+    paper.write_text('{"clean": 91.8, "cp": 60}')
+    assert report("--paper", paper, *files) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "Pairs whose intervals do not overlap: 1; in the paper's order: 1."
+    paper.write_text('{"clean": 60, "cp": 60}')
+    assert report("--paper", paper, *files) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Values of the paper: 2; in our interval: 0."
 
 
 def test_seeds_of_one_side_are_left_out_and_told(tmp_path, capsys):
