@@ -45,9 +45,11 @@ PAPER_ALGORITHM: dict[str, Values] = {  # CP table 9; loss_scale: the official c
         "lr": 0.06, "weight_decay": 5e-4, "loss_scale": 1.0, "head_hidden": 2048,
         "head_dim": 2048,
     },
-    # Tian et al. 2020, section 4.2 and their official code: learning rate 0.03 at batch 128; beside
-    # SimCLR and MoCo in everything else.
+    # Tian et al. 2020, section 4.2 and their official code: learning rate 0.03 at batch 128, crops
+    # and flips alone (gray pictures have no color to be told by); beside SimCLR and MoCo in
+    # everything else.
     "cmc": {
+        "views": "crop,flip",
         "lr": 0.12, "loss_scale": 1.0, "temperature": 0.07, "head_hidden": 512, "head_dim": 128,
     },
     # CP names no settings for table 4: those of the supervised poisons it compares with
@@ -89,6 +91,7 @@ QUICK_ALGORITHM: dict[str, Values] = {
     },
     "simsiam": {"lr": 3e-3, "loss_scale": 1.0, "head_hidden": 256, "head_dim": 64},
     "cmc": {
+        "views": "crop,flip",
         "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.07, "head_hidden": 64, "head_dim": 64,
     },
     "supervised": {"lr": 3e-3, "loss_scale": 1.0},

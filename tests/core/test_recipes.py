@@ -76,6 +76,16 @@ def test_the_papers_victim(alg: str) -> None:
     assert recipes.pretrain("paper", alg=alg, dataset="imagenet-100") == numbers(expected)
 
 
+@pytest.mark.parametrize("recipe", ["quick", "paper"])
+def test_cmc_leaves_color_as_it_is_in_training_and_in_the_attack(recipe: str) -> None:
+    victim = recipes.pretrain(recipe, alg="cmc", dataset="cifar10")
+    attacker = ATTACKS["cmc"].settings(recipe, "class")
+    assert victim["views"] == attacker["views"] == "crop,flip"
+    assert recipes.pretrain(recipe, alg="simclr", dataset="cifar10")["views"] == (
+        "crop,flip,jitter,gray"
+    )
+
+
 def test_adversarial_training_is_that_of_the_official_codes() -> None:
     # LijieFan/AdvCL:pretraining_advCL.py, whose loss is 0.5 / 0.07 NT-Xent + 0.2 cross-entropy.
     schedule = {"epochs": 1000, "warmup_epochs": 10, "warmup_lr": 0.01, "bn_groups": 1}
