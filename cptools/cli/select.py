@@ -132,9 +132,13 @@ def _select(
 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
+    from cptools.core.coresets.classes import budgets
     from cptools.core.lazy import load
 
     chosen = CORESETS[settings["method"]]
+    labels = torch.from_numpy(dataset.train_labels)
+    # Whatever the method's own classes are: raises where there are fewer images than labels.
+    budgets(labels.unique(return_counts=True)[1], settings["fraction"])
     inputs = main_input(dataset_digest(dataset))
     of_images: list[Any] = []
     options = {"seed": settings["seed"]} if chosen.is_random else {}
@@ -145,7 +149,7 @@ def _select(
         assert proxy is not None
         of_images.append(_latent_classes(dataset, proxy, settings, place))
     elif chosen.classes:
-        of_images.append(torch.from_numpy(dataset.train_labels))
+        of_images.append(labels)
     rows = load(chosen.function)(
         *(of_images or [len(dataset.train_images)]), settings["fraction"], **options
     ).numpy()

@@ -125,6 +125,8 @@ def test_a_coreset_of_poisoned_pictures_trains_a_victim(tool, tmp_path, files):
         ("{clean} --fraction 0.1 --labels --classes 3 --encoder {encoder}", "leave one out"),
         ("{clean} --method random --fraction 0.001", "keeps none; take more"),
         ("{clean} --method balanced --fraction 0.05", "leaves one of the 10 classes empty;"),
+        ("{clean} --method random --fraction 0.05", "leaves one of the 10 classes empty;"),
+        ("{clean} --fraction 0.05 --classes 2 --encoder {encoder}", "one of the 10 classes empty;"),
         ("{clean} --fraction 0.5 --classes 65 --encoder {encoder}", "cannot make 65 latent"),
         (
             "{clean} --fraction 0.5 --encoder {clean}",
