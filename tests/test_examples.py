@@ -154,7 +154,7 @@ def test_the_papers_values_are_of_cells_that_are_run() -> None:
         target = paper.stem.removesuffix("-cifar100").removesuffix("-imagenet100")
         cells = {
             Path(path).name.removesuffix("-0.jsonl")
-            for words in commands(make("-n", target, "OUT=out", "SEEDS=0"))
+            for words in commands(make("-n", target, "SCALE=paper", "OUT=out", "SEEDS=0"))
             if words[:2] == ["cptools", "report"]
             for path in words
             if path.endswith(".jsonl")
