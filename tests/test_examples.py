@@ -159,7 +159,9 @@ def test_the_papers_values_are_of_cells_that_are_run() -> None:
             for path in words
             if path.endswith(".jsonl")
         }
-        assert set(json.loads(paper.read_text())) <= cells, paper.name
+        values = json.loads(paper.read_text())
+        assert set(values) <= cells, paper.name
+        assert all(8 < value < 94 for value in values.values()), paper.name
 
 
 def test_help_names_the_targets() -> None:
@@ -168,6 +170,16 @@ def test_help_names_the_targets() -> None:
     named = set(re.findall(r"[a-z]+-?[a-z]*\d?", told))
     assert {*STUDIES, "table1", "table8", "figure9", "audit", "coresets", "all"} <= named
     assert {"ucla-table", "ucla-ablation"} <= named
+
+
+def test_an_attack_that_is_none_is_refused() -> None:
+    done = subprocess.run(
+        ["make", "-C", EXAMPLES, "-n", "OUT=out", "out/cp-s-simcrl-0.dataset"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "no attack is called cp-s-simcrl" in done.stderr
 
 
 def test_a_scale_that_is_none_is_refused() -> None:

@@ -194,12 +194,14 @@ def make_dataset(path: str, options: dict[str, Any], *, quiet: bool = False) -> 
     return replace(dataset, source=source)
 
 
-def clean_dataset(source: "Source | None", given: str | None, *, need: str) -> "Dataset":
+def clean_dataset(
+    source: "Source | None", given: "str | Dataset | None", *, need: str
+) -> "Dataset":
     """The clean dataset of a source: read where the user says, or made again and compared.
 
     Args:
         source: from an artifact's header.
-        given: what `--dataset` said.
+        given: what `--dataset` said, or the dataset that was read there.
         need: what it is needed for, for the message.
 
     Raises:
@@ -209,7 +211,7 @@ def clean_dataset(source: "Source | None", given: str | None, *, need: str) -> "
     from cptools.artifacts.history import dataset_digest
 
     if given is not None:
-        return open_dataset(given).read()
+        return open_dataset(given).read() if isinstance(given, str) else given
     if source is None:
         raise UsageError(
             f"{need} needs the clean dataset, of which nothing is known; give --dataset"

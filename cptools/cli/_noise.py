@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset
 
 
-def clean_images(poisoned: "Dataset", given: str | None, *, need: str) -> Any:
+def clean_images(poisoned: "Dataset", given: "str | Dataset | None", *, need: str) -> Any:
     """The clean training images, uint8 [N,3,H,W], in the order of the poisoned ones.
 
     Args:
         poisoned: the dataset.
-        given: what `--dataset` said.
+        given: what `--dataset` said, or the dataset that was read there.
         need: what they are needed for, for the message.
 
     Raises:
@@ -44,7 +44,8 @@ def clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
     import numpy as np
 
     num = len(poisoned.train_images)
-    if len(clean.train_images) == num:
+    is_told = poisoned.train_index is not None and clean.train_index is not None
+    if len(clean.train_images) == num and not is_told:
         return None
     if poisoned.train_index is not None:
         ids = clean.train_index
@@ -57,6 +58,6 @@ def clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
         if np.array_equal(ids[rows], poisoned.train_index):
             return rows
     raise UsageError(
-        f"the dataset has {num} training images and the clean one {len(clean.train_images)};"
-        " give the clean one with --dataset"
+        f"the dataset has {num} training images, not all of which are among the"
+        f" {len(clean.train_images)} clean ones; give those it was made of with --dataset"
     )

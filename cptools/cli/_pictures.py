@@ -51,7 +51,7 @@ def draw_distances(
 
 
 def draw_separability(
-    datasets: "list[Dataset]", given: str | None, place: "device", *, title: str | None
+    datasets: "list[Dataset]", clean: "Dataset | None", place: "device", *, title: str | None
 ) -> Any:
     """The noise of each dataset in a plane, a panel each, with the accuracies of `cp-probe`."""
     from cptools.figures.scatter import noise_scatter
@@ -59,7 +59,7 @@ def draw_separability(
     if len({dataset.classes for dataset in datasets}) > 1:
         raise UsageError("the datasets differ in their classes; draw them one at a time")
     clouds = [
-        _cloud(dataset, name, clean_images(dataset, given, need="the picture"), place)
+        _cloud(dataset, name, clean_images(dataset, clean, need="the picture"), place)
         for name, dataset in zip(_names(datasets), datasets, strict=True)
     ]
     classes = datasets[0].classes
@@ -77,15 +77,10 @@ def draw_sheet(datasets: "list[Dataset]", *, title: str | None, caption: str) ->
     from cptools.figures.noise_grid import difference_row
 
     shown = one_a_class(datasets[0].train_labels)
-    if len({dataset.train_images.shape[1:] for dataset in datasets}) > 1 or not all(
-        len(dataset.train_labels) > max(shown)
-        and dataset.classes == datasets[0].classes
-        and (dataset.train_labels[shown] == datasets[0].train_labels[shown]).all()
-        for dataset in datasets
-    ):
+    if not _have_alike(datasets, shown):
         raise UsageError(
-            "the datasets differ in the size of images, or in labels; give what was made of one"
-            " dataset, and its rows as they were"
+            "the datasets differ in the size of images, or in labels, or in the rows chosen; give"
+            " what was made of one dataset, and its rows as they were"
         )
     labels = [datasets[0].classes[label] for label in datasets[0].train_labels[shown]]
     rows = [
@@ -99,6 +94,20 @@ def draw_sheet(datasets: "list[Dataset]", *, title: str | None, caption: str) ->
         labels,
         title=f"Images of {datasets[0].name}" if title is None else title,
         caption=caption,
+    )
+
+
+def _have_alike(datasets: "list[Dataset]", shown: Any) -> bool:
+    """Whether rows are of the same images, as far as sizes, labels and records of choices tell."""
+    first = datasets[0]
+    if any(len(dataset.train_labels) <= max(shown) for dataset in datasets):
+        return False
+    indices = [d.train_index[shown] for d in datasets if d.train_index is not None]
+    return all((index == indices[0]).all() for index in indices) and all(
+        dataset.train_images.shape[1:] == first.train_images.shape[1:]
+        and dataset.classes == first.classes
+        and (dataset.train_labels[shown] == first.train_labels[shown]).all()
+        for dataset in datasets
     )
 
 

@@ -178,7 +178,7 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
 
     Files whose names are alike but for a number at the end (clean-0.jsonl, clean-1.jsonl) are
     seeds of one condition. Datasets and classifiers that one file tells apart are conditions of
-    their own. A file that is given twice counts once.
+    their own. What is given twice counts once: a file, or a copy of it.
 
     Returns:
         Accuracies, or audits: one of the two is empty.
@@ -188,8 +188,13 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
     """
     probes: dict[str, list[Probe]] = {}
     findings: dict[str, list[Finding]] = {}
-    for file in dict.fromkeys(files):
-        lines = _read(file)
+    seen = set()
+    for file in files:
+        text = _text(file)
+        if (Path(file).name, text) in seen:
+            continue
+        seen.add((Path(file).name, text))
+        lines = _read(file, text)
         several = len({line.digest for line in lines}) > 1
         for line in lines:
             words = [Path(file).stem.rstrip(_DIGITS).rstrip("-")]
@@ -243,12 +248,21 @@ def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
     return {name: value for name, value in paper.items() if name in names}
 
 
-def _read(file: str) -> list[Probe | Finding]:
-    """The reports in a file of JSON lines."""
+def _text(file: str) -> str:
     if file == "-":
         raise UsageError("reports are told apart by the names of their files; give files")
     try:
-        lines = [json.loads(line) for line in Path(file).read_text("utf-8").splitlines()]
+        return Path(file).read_text("utf-8")
+    except UnicodeDecodeError:
+        return ""  # no report
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; give reports of cp-probe") from None
+
+
+def _read(file: str, text: str) -> list[Probe | Finding]:
+    """The reports in a file of JSON lines."""
+    try:
+        lines = [json.loads(line) for line in text.splitlines()]
         if lines:
             stem = Path(file).stem
             digits = stem[len(stem.rstrip(_DIGITS)) :]
@@ -256,8 +270,6 @@ def _read(file: str) -> list[Probe | Finding]:
             return [_finding(line) if "verdict" in line else _probe(line, seed) for line in lines]
     except (ValueError, LookupError, TypeError, AttributeError):
         pass
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}; give reports of cp-probe") from None
     raise UsageError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
 
 

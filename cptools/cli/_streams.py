@@ -10,9 +10,10 @@ import re
 import select
 import stat
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from cptools.cli._app import UsageError, say
 
@@ -137,11 +138,27 @@ def deliver(artifact: "Artifact", path: str, *, o: str | None, quiet: bool = Fal
     """
     from cptools.artifacts.stream import write_artifact
 
-    if o is None and path != "-":
-        path = _free_name(path)  # another process may have taken it during long work
-    write_artifact(artifact, path)
-    if o is None and path != "-":
-        say(f"wrote {path}", quiet=quiet)
+    with _named(path, o=o, quiet=quiet) as name:
+        write_artifact(artifact, name)
+
+
+@contextmanager
+def delivery(path: str, *, o: str | None, quiet: bool = False) -> Iterator[BinaryIO]:
+    """A file for what is no artifact, such as a picture; the arguments are those of `deliver`."""
+    from cptools.artifacts.atomic import atomic_write
+
+    with _named(path, o=o, quiet=quiet) as name, atomic_write(name) as file:
+        yield file
+
+
+@contextmanager
+def _named(path: str, *, o: str | None, quiet: bool) -> Iterator[str]:
+    """The name to write to; it is told afterwards if it was our choice."""
+    is_ours = o is None and path != "-"
+    name = _free_name(path) if is_ours else path  # it may have been taken during long work
+    yield name
+    if is_ours:
+        say(f"wrote {name}", quiet=quiet)
 
 
 def _is_terminal(path: str) -> bool:

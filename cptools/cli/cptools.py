@@ -12,7 +12,7 @@ from cptools.cli import _tables as tables
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
 from cptools.cli._reports import read_conditions, read_paper
-from cptools.cli._streams import deliver, plan_output, resolve_input
+from cptools.cli._streams import deliver, delivery, plan_output, resolve_input
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
@@ -167,17 +167,14 @@ def page(
     `report --paper` wrote agrees with the paper. Below each, to be opened: how the reports that its
     rows and columns name were made. The page needs no other file, no network and no script.
     """
-    from cptools.artifacts.atomic import atomic_write
     from cptools.cli._page import build_page, read_results
 
     sections = read_results(folder)
     name = folder.resolve().name or "results"
     target = plan_output(output, default_name=f"{name}.html")
     data = build_page(sections, name if title is None else title)
-    with atomic_write(target) as file:
+    with delivery(target, o=output, quiet=quiet) as file:
         file.write(data)
-    if output is None and target != "-":
-        say(f"wrote {target}", quiet=quiet)
 
 
 @tool(app, "import")

@@ -14,7 +14,7 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._data import chain_name, path_name
+from cptools.cli._data import chain_name, open_dataset, path_name
 from cptools.cli._noise import clean_images
 from cptools.cli._pictures import (
     CLASSES,
@@ -28,7 +28,7 @@ from cptools.cli._pictures import (
     one_a_class,
 )
 from cptools.cli._reports import Audited, Condition, is_report, read_conditions, read_paper
-from cptools.cli._streams import check_one_stdin, plan_output, resolve_input
+from cptools.cli._streams import check_one_stdin, delivery, plan_output, resolve_input
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Artifact, Dataset, Delta, Encoder, Entry
@@ -164,15 +164,12 @@ def visualize(
         target = plan_output(output, default_name=f"{_stem(paths[0], artifacts[0])}.{kind}")
         figure = _draw(artifacts, paths, dataset, subject, title, device)
 
-    from cptools.artifacts.atomic import atomic_write
     from cptools.figures.style import save_figure
 
-    with atomic_write(target) as file:
+    with delivery(target, o=output, quiet=quiet) as file:
         save_figure(figure, file, kind, dpi=dpi, width=width)
     if show:
         _show(figure, quiet=quiet)
-    if output is None and target != "-":
-        say(f"wrote {target}", quiet=quiet)
 
 
 def _format(format: str | None, output: str | None) -> Any:
@@ -239,8 +236,10 @@ def _draw(
 ) -> Any:
     from cptools.artifacts.schema import Dataset, Delta, Encoder
 
+    clean = None
     if subject == "separability" and given is not None:
-        artifacts = [_applied(a, given) if isinstance(a, Delta) else a for a in artifacts]
+        clean = open_dataset(given).read()
+        artifacts = [_applied(a, clean) if isinstance(a, Delta) else a for a in artifacts]
     encoders = [a for a in artifacts if isinstance(a, Encoder)]
     datasets = [a for a in artifacts if isinstance(a, Dataset)]
     if subject is not None and len(datasets) < len(artifacts):
@@ -253,7 +252,7 @@ def _draw(
 
         place = choose_device(device)
         if not encoders:
-            return draw_separability(datasets, given, place, title=title)
+            return draw_separability(datasets, clean, place, title=title)
         if given is not None:
             raise UsageError("--dataset does not apply to an encoder; give datasets as inputs")
         return draw_distances(encoders[0], datasets, place, title=title)
@@ -371,7 +370,7 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
         )
     from cptools.core.epsilon import levels, parse_epsilon
 
-    dataset = _fitting(delta, given)
+    dataset = _fitting(delta, open_dataset(given).read())
     chosen = one_a_class(dataset.train_labels)
     return noise_grid(
         dataset.train_images[chosen],
@@ -383,20 +382,18 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
     )
 
 
-def _applied(delta: "Delta", given: str) -> "Dataset":
+def _applied(delta: "Delta", clean: "Dataset") -> "Dataset":
     """The dataset that a delta makes of the clean one."""
-    dataset = _fitting(delta, given)
+    dataset = _fitting(delta, clean)
     images = _images_by(delta, dataset, slice(None))
     return replace(dataset, train_images=images, history=delta.history)
 
 
-def _fitting(delta: "Delta", given: str) -> "Dataset":
+def _fitting(delta: "Delta", dataset: "Dataset") -> "Dataset":
     """The clean dataset, made sure to be that of the delta."""
     from cptools.artifacts.history import dataset_digest
-    from cptools.cli._data import open_dataset
     from cptools.cli._delta import check_fits
 
-    dataset = open_dataset(given).read()
     check_fits(delta, dataset, dataset_digest(dataset))
     return dataset
 

@@ -93,8 +93,20 @@ def test_clean_rows(tmp_path, files):
     picked = replace(few, train_images=few.train_images[:3], train_index=np.array([62, 0, 8]))
     assert clean_rows(picked, half).tolist() == [31, 0, 4]
     for index in (np.array([1, 0, 8]), np.array([99, 0, 8]), None):
-        with pytest.raises(UsageError, match="give the clean one with --dataset"):
+        with pytest.raises(UsageError, match="give those it was made of with --dataset"):
             clean_rows(replace(picked, train_index=index), half)
+    assert clean_rows(half, half).tolist() == list(range(32))
+    for index in (np.arange(1, 64, 2), np.arange(32)):  # as many, but others
+        with pytest.raises(UsageError, match="not all of which are among the 32 clean ones"):
+            clean_rows(replace(half, train_index=index), half)
+
+
+def test_a_sheet_is_of_the_same_rows(tool, tmp_path, files):
+    few = open_artifact(files / "few.safetensors").read()
+    write_artifact(replace(few, train_index=few.train_index[::-1].copy()), tmp_path / "other")
+    done = tool("cp-visualize", files / "few.safetensors", tmp_path / "other")
+    done.refused("the datasets differ in the size of images, or in labels, or in the rows chosen;")
+    assert tool("cp-visualize", files / "few.safetensors", files / "few.safetensors").code == 0
 
 
 def numbers(done):
@@ -291,6 +303,9 @@ def test_separability_of_a_delta_is_that_of_the_dataset_it_makes(tool, files):
     done = tool("cp-visualize", files / "delta.safetensors", *words)
     assert (done.code, done.err) == (0, "")
     assert done.out == tool("cp-visualize", files / "poisoned.safetensors", *words).out
+    words[words.index("--dataset") + 1] = "-"  # can be read once, whatever it is needed for
+    clean = (files / "clean.safetensors").read_bytes()
+    assert tool("cp-visualize", files / "delta.safetensors", *words, stdin=clean).out == done.out
 
 
 @pytest.mark.parametrize(
@@ -684,8 +699,8 @@ def two(make, files, tmp_path_factory):
         ("{clean} --dataset {clean} --subject images", "--dataset does not apply to --subject im"),
         ("{delta} {delta}", "these cannot be drawn together; give encoders, an encoder and"),
         ("{poisoned} {delta}", "these cannot be drawn together;"),
-        ("{clean} {small}", "the datasets differ in the size of images, or in labels; give what"),
-        ("{clean} {two}", "the datasets differ in the size of images, or in labels; give what"),
+        ("{clean} {small}", "the datasets differ in the size of images, or in labels, or in the"),
+        ("{clean} {two}", "the datasets differ in the size of images, or in labels, or in the"),
         ("{clean} {poisoned} --dataset {clean}", "--dataset does not apply to several; give it"),
         ("{clean} {poisoned} --grid", "--grid is for reports of cp-probe; leave it out"),
         ("{encoder} {encoder} {clean}", "these cannot be drawn together;"),
@@ -701,7 +716,7 @@ def two(make, files, tmp_path_factory):
         ("{poisoned} {two} --subject separability", "the datasets differ in their classes; draw"),
         ("{poisoned} --subject curves", "'curves' is not one of noise, images, separ"),
         ("{poisoned} --subject separability --device cuda:99", "no device 'cuda:99'"),
-        ("{poisoned} --dataset {small}", "give the clean one with --dataset"),
+        ("{poisoned} --dataset {small}", "give those it was made of with --dataset"),
         ("{poisoned} --dataset {encoder}", "is of kind encoder; give one of kind dataset"),
         ("{poisoned} --dataset nowhere", "cannot read nowhere: No such file or directory;"),
         ("{delta} --dataset {few}", "give the dataset that it was made for"),

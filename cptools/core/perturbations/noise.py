@@ -49,6 +49,7 @@ def shot_noise(images: Tensor, *, photons: float, draws: Draws) -> Tensor:
     uniform = draws.uniform(*images.shape[1:]).add_(images)
     counts = torch.searchsorted(table.flatten(), uniform, right=True)
     counts -= images.long() * table.shape[1]
+    counts.clamp_(max=table.shape[1] - 1)  # a table may end some 1e-13 below value + 1
     levels = to_bits(torch.arange(table.shape[1]) / photons)  # on the CPU: halves round alike
     return levels.to(images.device)[counts]
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scenes import draws, scenes
+from torch import Tensor
 
+from cptools.core.perturbations.draws import Draws
 from cptools.core.perturbations.noise import (
     gaussian_noise,
     impulse_noise,
@@ -38,6 +40,17 @@ def test_shot_noise_inverts_poisson(photons: int) -> None:
     counts = poisson.ppf(uniform, images.numpy() / 255 * photons)
     expected = np.floor(np.clip(counts / photons, 0, 1) * 255 + 0.5 + 1e-6)
     assert np.array_equal(noisy.numpy(), expected.astype(np.uint8))
+
+
+def test_shot_noise_draws_up_to_the_last_count() -> None:
+    class Last(Draws):
+        def uniform(self, *shape: int) -> Tensor:
+            return torch.full((2, *shape), 1 - 2**-53, dtype=torch.float64)
+
+    images = torch.arange(256, dtype=torch.uint8).repeat(2 * 3).view(2, 3, 1, 256)
+    for photons in (700, 500, 50):
+        noisy = shot_noise(images, photons=photons, draws=Last(torch.arange(2)))
+        assert (noisy >= images).all()
 
 
 def test_shot_noise_has_the_variance_of_photons() -> None:
