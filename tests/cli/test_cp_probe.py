@@ -125,7 +125,7 @@ def test_dry_run(tool, files):
             "{poisoned} --dataset {clean} --dataset {clean}",
             "has one clean one; give --dataset once",
         ),
-        ("{poisoned} --dataset {small}", "give the clean one with --dataset"),
+        ("{poisoned} --dataset {small}", "give those it was made of with --dataset"),
         ("{poisoned} --dataset {encoder}", "is of kind encoder; give one of kind dataset"),
         ("{poisoned} --precision bf16", "does not apply to --method separability; leave it out"),
         ("{encoder} --method separability", "measures a dataset, this is an encoder;"),
