@@ -370,7 +370,8 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
         )
     from cptools.core.epsilon import levels, parse_epsilon
 
-    dataset = _fitting(delta, open_dataset(given).read())
+    dataset = open_dataset(given).read()
+    _check_made_for(delta, dataset)
     chosen = one_a_class(dataset.train_labels)
     return noise_grid(
         dataset.train_images[chosen],
@@ -384,18 +385,16 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
 
 def _applied(delta: "Delta", clean: "Dataset") -> "Dataset":
     """The dataset that a delta makes of the clean one."""
-    dataset = _fitting(delta, clean)
-    images = _images_by(delta, dataset, slice(None))
-    return replace(dataset, train_images=images, history=delta.history)
+    _check_made_for(delta, clean)
+    images = _images_by(delta, clean, slice(None))
+    return replace(clean, train_images=images, history=delta.history)
 
 
-def _fitting(delta: "Delta", dataset: "Dataset") -> "Dataset":
-    """The clean dataset, made sure to be that of the delta."""
+def _check_made_for(delta: "Delta", dataset: "Dataset") -> None:
     from cptools.artifacts.history import dataset_digest
     from cptools.cli._delta import check_fits
 
     check_fits(delta, dataset, dataset_digest(dataset))
-    return dataset
 
 
 def _images_by(delta: "Delta", dataset: "Dataset", chosen: Any) -> Any:

@@ -284,7 +284,8 @@ def test_layered_effects_are_two_different_ones() -> None:
 
 @pytest.mark.parametrize(("name", "meant"), [("gausian_noise", "gaussian_noise"), ("Fog", "fog"),
                                              ("jpeg", "jpeg_compression"),
-                                             ("blurr", "zoom_blur")])  # fmt: skip
+                                             ("blurr", "zoom_blur"),
+                                             ("", "zoom_blur")])  # fmt: skip
 def test_an_unknown_kind_names_the_nearest(name: str, meant: str) -> None:
     assert nearest_kind(name) == meant
     with pytest.raises(ValueError, match=rf"is no perturbation; did you mean {meant}\?"):
