@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from cptools.cli._app import UsageError
 
-_DIGITS = "0123456789"
+_SEEDED = re.compile(r"(?:(?P<name>.*)-)?(?P<seed>\d+)", re.DOTALL)
 _SHARES = ("accuracy", "changed", "close")
 
 
@@ -176,15 +177,16 @@ def is_report(path: str) -> bool:
 def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited]]:
     """Read reports and group them, in the order in which conditions first appear.
 
-    Files whose names are alike but for a number at the end (clean-0.jsonl, clean-1.jsonl) are
-    seeds of one condition. Datasets and classifiers that one file tells apart are conditions of
-    their own. What is given twice counts once: a file, or a copy of it.
+    Files whose names are alike but for a hyphen and a number at the end (clean-0.jsonl,
+    clean-1.jsonl) are seeds of one condition. Datasets and classifiers that one file tells apart
+    are conditions of their own. What is given twice counts once: a file, or a copy of it.
 
     Returns:
         Accuracies, or audits: one of the two is empty.
 
     Raises:
-        UsageError: a file holds neither, or has no name; or there are both.
+        UsageError: a file holds neither, or has no name; there are both; or a condition has two
+            of one seed, or probes that do not compare.
     """
     probes: dict[str, list[Probe]] = {}
     findings: dict[str, list[Finding]] = {}
@@ -196,8 +198,11 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         seen.add((Path(file).name, text))
         lines = _read(file, text)
         several = len({line.digest for line in lines}) > 1
+        name, _ = _split(file)
+        if not name:
+            raise UsageError(f"{file} has no name to tell it by; call it such as clean-0.jsonl")
         for line in lines:
-            words = [Path(file).stem.rstrip(_DIGITS).rstrip("-")]
+            words = [name]
             on = ["on", line.dataset, line.digest[:6]] if several else []
             if isinstance(line, Finding):
                 findings.setdefault(" ".join([*words, *on]), []).append(line)
@@ -214,10 +219,26 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         raise UsageError(
             f"reports of {' and '.join(shares)} do not go together; give those of one kind"
         )
+    conditions = [Condition(name, tuple(lines)) for name, lines in probes.items()]
+    for condition in conditions:
+        _check_alike(condition)
     return (
-        [Condition(name, tuple(lines)) for name, lines in probes.items()],
+        conditions,
         [Audited(name, tuple(lines)) for name, lines in findings.items()],
     )
+
+
+def _check_alike(condition: Condition) -> None:
+    """Raise `UsageError` unless the probes of a condition differ in nothing but their seeds."""
+    for what in ("method", "dataset"):
+        found = dict.fromkeys(getattr(probe, what) for probe in condition.probes)
+        if len(found) > 1 and not condition.probes[0].classifier:
+            raise UsageError(
+                f"{condition.name} has probes of more than one {what}, {' and '.join(found)}, which"
+                " do not compare; give files of other names"
+            )
+    if any(probe.seed is not None for probe in condition.probes):
+        condition.by_seed()
 
 
 def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
@@ -261,16 +282,28 @@ def _text(file: str) -> str:
 
 def _read(file: str, text: str) -> list[Probe | Finding]:
     """The reports in a file of JSON lines."""
-    try:
-        lines = [json.loads(line) for line in text.splitlines()]
-        if lines:
-            stem = Path(file).stem
-            digits = stem[len(stem.rstrip(_DIGITS)) :]
-            seed = int(digits) if digits else None
-            return [_finding(line) if "verdict" in line else _probe(line, seed) for line in lines]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        pass
-    raise UsageError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
+    _, seed = _split(file)
+    reports: list[Probe | Finding] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            told = json.loads(line)
+            reports.append(_finding(told) if "verdict" in told else _probe(told, seed))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            if not reports:
+                break
+            raise UsageError(
+                f"line {number} of {file} is no report of cp-probe; was it cut off?"
+            ) from None
+    if not reports:
+        raise UsageError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
+    return reports
+
+
+def _split(file: str) -> tuple[str, int | None]:
+    """What a file's name says: a condition, and the seed behind it, if there is one."""
+    stem = Path(file).stem
+    seeded = _SEEDED.fullmatch(stem)
+    return (seeded["name"] or "", int(seeded["seed"])) if seeded else (stem, None)
 
 
 def _probe(line: dict[str, Any], seed: int | None) -> Probe:

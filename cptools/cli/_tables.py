@@ -174,9 +174,9 @@ def _difference_table(
             test, told = line.test, line.paper_effect
             effect = (test.difference, test.low, test.high)
             found.append((line.name, effect, told))
-            cells += [_span(effect), _number(told)]
-            cells += [_chance(next(adjusted)), f"{test.freedom + 1:.0f}"]
-            cells += [_seeds(test.difference, test), "" if told is None else _seeds(told, test)]
+            p = _chance(next(adjusted)) if _varies(test) else ""
+            cells += [_span(effect), _number(told), p, f"{test.freedom + 1:.0f}"]
+            cells += [_seeds(wanted, test) for wanted in (test.difference, told)]
         table.append(cells + [""] * (len(table[0]) - len(cells)))
     if not has_paper:
         table = [[*cells[:2], cells[3], *cells[5:8]] for cells in table]
@@ -188,7 +188,12 @@ def _adjusted(lines: Sequence[_Line]) -> list[float]:
     """The p values of a family of lines, by Holm's method."""
     from cptools.core.evaluation.statistics import holm
 
-    return holm([line.test.p for line in lines if line.test])
+    return holm([line.test.p for line in lines if line.test and _varies(line.test)])
+
+
+def _varies(test: "Comparison") -> bool:
+    """Whether the seeds tell how much chance does; equal differences, to rounding, do not."""
+    return test.deviation > 1e-6
 
 
 def _effect(
@@ -231,10 +236,12 @@ def _common(what: str, first: _BySeed, second: _BySeed) -> list[int | None]:
     return seeds
 
 
-def _seeds(difference: float, test: "Comparison") -> str:
-    """How many would resolve a difference, if it varies as in a test."""
+def _seeds(difference: float | None, test: "Comparison") -> str:
+    """How many would resolve a difference, if it varies as in a test; empty if none can tell."""
     from cptools.core.evaluation.statistics import MAX_SEEDS, seeds_needed
 
+    if difference is None or not _varies(test):
+        return ""
     needed = seeds_needed(difference, test.deviation)
     return f"over {MAX_SEEDS}" if needed is None else f"{needed}"
 
@@ -286,7 +293,8 @@ def _order(told: Sequence[tuple[str, _Estimate, float]]) -> list[str]:
 
 def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table; the first is its head."""
-    head, *body = (f"| {' | '.join(line)} |" for line in table)
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in table)
+    head, *body = (f"| {' | '.join(line)} |" for line in escaped)
     head = head.replace("|  |", "| |", 1) if not table[0][0] else head
     return [head, "| --- " * len(table[0]) + "|", *body]
 

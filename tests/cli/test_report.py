@@ -347,10 +347,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path, capsys, arguments, message
 
 
 def test_further_refusals(tmp_path, capsys):
-    files = write_cells(tmp_path, clean=(0, 70), cp=(60, 52))
-    files = [write(tmp_path / "clean-0.jsonl", 3, 4), *files[1:]]
-    assert report("--against", "clean", *files) == 2
-    assert "clean has several accuracies of seed 0; give one" in capsys.readouterr().err
+    files = write_cells(tmp_path, clean=(50, 70), cp=(60, 52))
     assert report("--against", "clean", *files[:2]) == 2
     assert "nothing to compare with clean; give further reports" in capsys.readouterr().err
     zero = {"accuracy_percent": 0, "low_percent": 0, "high_percent": 1}
@@ -361,6 +358,70 @@ def test_further_refusals(tmp_path, capsys):
     for option in (["--against", "audit"], ["--relative"], ["--paper", audits[0]]):
         assert report(*option, *audits) == 2
         assert f"error: {option[0]} is for accuracies" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--against", "clean"]])
+def test_a_seed_counts_once(tmp_path, capsys, arguments):
+    first, second, *rest = write_cells(tmp_path, clean=(50, 70), cp=(60, 52))
+    (tmp_path / "again").mkdir()
+    again = write(tmp_path / "again" / "clean-00.jsonl", 51)
+    for files in ([first, again, *rest], [write(tmp_path / "clean-1.jsonl", 3, 4), *rest]):
+        assert report(*arguments, *files) == 2
+        assert "clean has several accuracies of seed " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "others"),
+    [("method", {"settings": {"method": "knn"}}), ("dataset", {"dataset": "cifar10"})],
+)
+def test_probes_of_a_condition_differ_in_nothing_but_seeds(tmp_path, capsys, what, others):
+    line = {
+        "accuracy_percent": 50, "low_percent": 48, "high_percent": 52,
+        "settings": {"method": "lbfgs"}, "dataset": "shapes",
+    }  # fmt: skip
+    files = [tmp_path / "clean-0.jsonl", tmp_path / "clean-1.jsonl"]
+    for file, told in zip(files, (line, line | others), strict=True):
+        file.write_text(json.dumps(told))
+    assert report(*files) == 2
+    assert f"clean has probes of more than one {what}, " in capsys.readouterr().err
+
+
+def test_a_number_that_is_part_of_a_name_is_no_seed(tmp_path, capsys):
+    files = [write(tmp_path / f"resnet{depth}.jsonl", depth) for depth in (18, 50)]
+    assert report(*files) == 0
+    assert [cells(line)[0] for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "resnet18",
+        "resnet50",
+    ]
+
+
+@pytest.mark.parametrize("name", ["0.jsonl", "-3.jsonl"])
+def test_a_report_without_a_name_is_refused(tmp_path, capsys, name):
+    assert report(write(tmp_path / name, 50)) == 2
+    assert f"{name} has no name to tell it by; call it such as" in capsys.readouterr().err
+
+
+def test_a_line_that_was_cut_off_is_named(tmp_path, capsys):
+    path = Path(write(tmp_path / "clean-0.jsonl", 50, 60))
+    path.write_text(path.read_text()[:-9])
+    assert report(path) == 2
+    assert f"error: line 2 of {path} is no report of cp-probe; was it cut off?" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_bar_in_a_name_does_not_split_its_cell(tmp_path, capsys):
+    assert report(write(tmp_path / "a|b-0.jsonl", 50)) == 0
+    assert capsys.readouterr().out.splitlines()[2].startswith(r"| a\|b | 50.0 |")
+
+
+def test_differences_that_do_not_vary_have_no_p_value(tmp_path, capsys):
+    files = write_cells(tmp_path, clean=(70.3, 60.2), cp=(70.1, 60.0), other=(65, 50))
+    assert report("--against", "clean", *files) == 0
+    *_, cp, other = capsys.readouterr().out.splitlines()
+    assert cells(cp)[2:] == ["-0.2 (-0.2 to -0.2)", "", "2", ""]
+    # alone in its family: t of -7.75 at a standard error of 2.45 and one degree of freedom
+    assert cells(other)[3] == "0.195"
 
 
 def test_the_papers_values_stand_beside_ours(tmp_path, capsys):
