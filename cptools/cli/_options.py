@@ -1,5 +1,6 @@
 """Every option that more than one tool has: one name, one meaning, one help text."""
 
+import math
 from collections.abc import Collection, Mapping
 from fractions import Fraction
 from functools import partial
@@ -30,9 +31,16 @@ def option_of(name: str, knob: Knob, *, metavar: str | None = None) -> Any:
         metavar=metavar or {int: "N", float: "X"}[knob.kind],
         min=knob.low,
         max=knob.high,
+        callback=_check_finite,
         help=knob.text,
     )
     return annotated[knob.kind | None, option]
+
+
+def _check_finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 def _text(knob: Knob, text: str) -> str:

@@ -129,6 +129,13 @@ def pretrain(recipe: str, *, alg: str, dataset: str) -> Values:
     return views | PAPER_TRAINING | PAPER_ALGORITHM[alg] | schedule
 
 
+# What an option says something about, of what --views names.
+_ABOUT = {
+    "crop_area": "crop", "flip_prob": "flip", "jitter": "jitter", "jitter_prob": "jitter",
+    "gray_prob": "gray", "blur_prob": "blur",
+}  # fmt: skip
+_WITHOUT_TEMPERATURE = ("hinge", "align-uniform", "cosine")
+
 PROBE_METHODS: dict[str, Values] = {
     "lbfgs": {"l2": 1e-3, "iterations": 200},
     "sgd": {"epochs": 100, "batch_size": 512, "lr": 1.0, "select": "last"},  # CP appendix B.2
@@ -171,7 +178,7 @@ def resolve(recipe: Mapping[str, Any], given: Mapping[str, Any], *, context: str
     Another encoder comes at its own width, unless that is typed as well.
 
     Raises:
-        ValueError: the user set an option that does not apply here.
+        ValueError: the user set an option that does not apply here, or is without effect.
     """
     typed = {key: value for key, value in given.items() if value is not None}
     for key in typed:
@@ -180,4 +187,23 @@ def resolve(recipe: Mapping[str, Any], given: Mapping[str, Any], *, context: str
             raise ValueError(f"{flag} does not apply to {context}; leave it out")
     if "encoder" in typed:
         typed.setdefault("width", DEFAULT_WIDTH[typed["encoder"]])
-    return {**recipe, **typed}
+    values = {**recipe, **typed}
+    _check_effect(typed, values)
+    return values
+
+
+def _check_effect(typed: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where something typed would change nothing."""
+    views = values.get("views", "").split(",")
+    for key in typed:
+        if _ABOUT.get(key, views[0]) not in views:
+            flag, name = "--" + key.replace("_", "-"), _ABOUT[key]
+            raise ValueError(f"{flag} needs {name}; give --views {','.join([*views, name])}")
+    for name in filter(None, typed.get("share_views", "").split(",")):
+        if name not in views:
+            raise ValueError(
+                f"--share-views {name} is not among the views {','.join(views)}; leave it out or"
+                " give it to --views as well"
+            )
+    if "temperature" in typed and values.get("loss") in _WITHOUT_TEMPERATURE:
+        raise ValueError(f"--temperature does not apply to --loss {values['loss']}; leave it out")

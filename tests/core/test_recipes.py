@@ -145,6 +145,24 @@ def test_an_option_that_does_not_apply_is_named(
         assert recipes.resolve(values, {option: None}, context="") == values
 
 
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ({"blur_prob": 1.0}, "--blur-prob needs blur; give --views crop,flip,jitter,gray,blur"),
+        ({"views": "flip", "crop_area": 0.5}, "--crop-area needs crop; give --views flip,crop"),
+        ({"views": "crop", "jitter": 2.0}, "--jitter needs jitter; give --views crop,jitter"),
+        ({"views": "crop", "share_views": "crop,jitter"}, "--share-views jitter is not among"),
+        ({"loss": "hinge", "temperature": 0.1}, "--temperature does not apply to --loss hinge"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(typed: dict[str, Any], message: str) -> None:
+    recipe = recipes.pretrain("quick", alg="simclr", dataset="shapes")
+    with pytest.raises(ValueError, match=message):
+        recipes.resolve(recipe, typed, context="--alg simclr")
+    helped = {"views": "crop,flip,jitter,gray,blur", "loss": "nt-xent"}
+    assert recipes.resolve(recipe, typed | helped, context="") == {**recipe, **typed, **helped}
+
+
 def test_lists_of_options_are_complete() -> None:
     for attack in ATTACKS.values():
         for recipe in ("quick", "paper"):

@@ -80,8 +80,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
         Lower and upper end; the mean (`statistics.fmean`) is in the middle.
 
     Raises:
-        ValueError: Fewer than two values, or the confidence is no probability.
+        ValueError: Fewer than two values, one that is not finite, or the confidence is no
+            probability.
     """
+    _check_finite(*values)
     if len(values) < 2:
         raise ValueError(f"an interval of a mean needs at least two values, got {len(values)}")
     half = _student(confidence, len(values) - 1) * stdev(values) / math.sqrt(len(values))
@@ -147,8 +149,10 @@ def paired(first: Sequence[float], second: Sequence[float], confidence: float = 
         The comparison; its deviation is what `power` and `seeds_needed` take.
 
     Raises:
-        ValueError: Unequal numbers of values, fewer than two, or a bad confidence.
+        ValueError: Unequal numbers of values, fewer than two, one that is not finite, or a bad
+            confidence.
     """
+    _check_finite(*first, *second)
     if len(first) != len(second):
         raise ValueError(f"pairs need as many of both, got {len(first)} and {len(second)}")
     if len(first) < 2:
@@ -168,11 +172,12 @@ def welch(first: Sequence[float], second: Sequence[float], confidence: float = 0
         confidence: Coverage of the interval, in (0, 1).
 
     Raises:
-        ValueError: Fewer than two values on a side, or a bad confidence.
+        ValueError: Fewer than two values on a side, one that is not finite, or a bad confidence.
 
     Source:
         Welch, The generalization of "Student's" problem (1947).
     """
+    _check_finite(*first, *second)
     if min(len(first), len(second)) < 2:
         raise ValueError(
             f"Welch's test needs at least two values a side, got {len(first)} and {len(second)}"
@@ -200,8 +205,10 @@ def degradations(baseline: Sequence[float], values: Sequence[float]) -> list[flo
         1 - value / baseline, one a seed: 0.416 for a loss of 41.6%; negative for a gain.
 
     Raises:
-        ValueError: Unequal numbers of values, or a baseline that is not above 0.
+        ValueError: Unequal numbers of values, one that is not finite, or a baseline that is not
+            above 0.
     """
+    _check_finite(*baseline, *values)
     if len(baseline) != len(values):
         raise ValueError(f"pairs need as many of both, got {len(baseline)} and {len(values)}")
     if min(baseline, default=1) <= 0:
@@ -221,9 +228,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Returns:
         As many, in the same order, each at least as large.
 
+    Raises:
+        ValueError: One is no probability.
+
     Source:
         Holm, A simple sequentially rejective multiple test procedure (1979).
     """
+    for p in p_values:
+        if not 0 <= p <= 1:
+            raise ValueError(f"expected p values from 0 to 1, got {p}")
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -249,6 +262,7 @@ def power(difference: float, deviation: float, count: int, alpha: float = 0.05) 
     """
     from scipy.special import nctdtr
 
+    _check_finite(difference, deviation)
     if count < 2 or not deviation >= 0:
         raise ValueError(f"no power of {count} pairs with a standard deviation of {deviation}")
     limit = _student(1 - _coverage(alpha), count - 1)
@@ -357,6 +371,12 @@ def _student(confidence: float, freedom: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.5 + _coverage(confidence) / 2))
+
+
+def _check_finite(*values: float) -> None:
+    for value in values:
+        if not math.isfinite(value):
+            raise ValueError(f"expected finite numbers, got {value}")
 
 
 def _coverage(confidence: float) -> float:
