@@ -17,7 +17,7 @@ from cptools.core.perturbations import (  # noqa: TID253 - a registry, without t
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cptools.artifacts.schema import Dataset
+    from cptools.artifacts.schema import Dataset, Entry
     from cptools.core.perturbations.steps import Step
     from cptools.core.perturbations.work import Perturbing
 
@@ -144,14 +144,43 @@ def _measure(suite: str | None, kinds: Sequence[str], given: str | None) -> str:
     )
 
 
-def choose_share(num: int, fraction: float, seed: int) -> "Tensor":
-    """Rows to change, int64 ascending; a larger share contains a smaller one."""
+def choose_share(num: int, fraction: float, seed: int, *place: int) -> "Tensor":
+    """Rows to change, int64 ascending; a larger share contains a smaller one.
+
+    Args:
+        num: of all rows.
+        fraction: in [0, 1].
+        seed: of the choice.
+        place: of the command, as `place_of` tells it.
+    """
     import torch
 
     from cptools.core.random import stream
 
-    order = torch.randperm(num, generator=stream(seed, "fraction"))
+    order = torch.randperm(num, generator=stream(seed, "fraction", *place))
     return order[: round(fraction * num)].sort().values
+
+
+def place_of(history: "Sequence[Entry]") -> tuple[int, ...]:
+    """What sets a `cp-perturb` apart from those before it: their number; nothing for the first.
+
+    So one after the other draws anew, although both have the same seed.
+    """
+    count = sum(step.tool == "cp-perturb" for step in history)
+    return (count,) if count else ()
+
+
+def _layers_of(step: "Entry") -> int:
+    """How many layers of natural perturbations a command has put on the images."""
+    told = step.parameters
+    if step.tool != "cp-perturb" or not {"kind", "suite"} & told.keys():
+        return 0
+    if not told.get("layer"):
+        return 1
+    suite = SUITES.get(str(told.get("suite")))
+    return (
+        len(suite.kinds) if suite and "kind" not in told else str(told.get("kind")).count(",") + 1
+    )
 
 
 def perturb_naturally(
@@ -192,7 +221,7 @@ def perturb_naturally(
         pass
     command = entry("cp-perturb", settings, main_input(dataset_digest(dataset)))
     changed: dict[str, Any] = {f"{part}_images": w.images.numpy() for part, w in work.items()}
-    changed |= _record(dataset, plan, {part: w.numbers for part, w in work.items()})
+    changed |= _record(dataset, {part: w.told for part, w in work.items()})
     return replace(dataset, **changed, history=(*dataset.history, command))
 
 
@@ -211,19 +240,20 @@ def _work(dataset: "Dataset", part: str, plan: Plan, fraction: float, seed: int)
                 f"{part}.index counts up to {rows.max()}, more than {MOST_ROWS} rows; select them"
                 " anew"
             )
-    chosen = choose_share(len(images), fraction, seed)
-    return Perturbing(images, plan.layers, seed=seed, rows=rows, chosen=chosen)
+    chosen = choose_share(len(images), fraction, seed, *place_of(dataset.history))
+    before = sum(map(_layers_of, dataset.history))
+    return Perturbing(images, plan.layers, seed=seed, rows=rows, chosen=chosen, before=before)
 
 
 def _record(
-    dataset: "Dataset", plan: Plan, numbers: "Mapping[str, Sequence[Tensor]]"
+    dataset: "Dataset", told: "Mapping[str, Sequence[tuple[tuple[str, ...], Tensor]]]"
 ) -> dict[str, Any]:
     """Fields of the dataset that say what its images have had, by those and by what was done now.
 
     Args:
         dataset: before.
-        plan: what was done.
-        numbers: which step of each layer, for the parts that were worked on.
+        told: of each layer, names, the same for all parts, and which of them each image has had;
+            for the parts that were worked on.
     """
     import torch
 
@@ -232,17 +262,18 @@ def _record(
 
     arrays = dataset.arrays()
     names: tuple[str, ...] = dataset.perturbations or (UNCHANGED,)
-    found = {part: torch.zeros_like(layers[0]) for part, layers in numbers.items()}
+    found = {part: torch.zeros_like(layers[0][1]) for part, layers in told.items()}
     found |= {
         part: torch.from_numpy(arrays[f"{part}.perturbation"])
         for part in SPLITS["both"]
         if f"{part}.perturbation" in arrays
     }
-    for place, steps in enumerate(plan.layers):
+    for layers in zip(*told.values(), strict=True):
+        done = dict(zip(told, layers, strict=True))
         later = {
-            part: numbers[part][place] if part in numbers else torch.zeros_like(before)
+            part: done[part][1] if part in done else torch.zeros_like(before)
             for part, before in found.items()
         }
-        names, found = combine(names, found, (UNCHANGED, *map(str, steps)), later)
-    told = {f"{part}_perturbation": number.numpy() for part, number in found.items()}
-    return {"perturbations": names, **told}
+        names, found = combine(names, found, (UNCHANGED, *layers[0][0]), later)
+    numbers = {f"{part}_perturbation": number.numpy() for part, number in found.items()}
+    return {"perturbations": names, **numbers}

@@ -16,6 +16,7 @@ from cptools.cli._natural import (
     choose_share,
     parse_strength,
     perturb_naturally,
+    place_of,
     read_plan,
 )
 from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
@@ -192,18 +193,18 @@ def _perturb(dataset: "Dataset", delta: "Delta | None", settings: dict[str, Any]
     clean_digest = dataset_digest(dataset)
     inputs = main_input(clean_digest)
     images, labels = map(torch.from_numpy, (dataset.train_images, dataset.train_labels))
-    seed = settings["seed"]
+    seed, place = settings["seed"], place_of(dataset.history)
     if delta is None:
         radius = parse_epsilon(settings["epsilon"])
         rows = rows_of(labels, "sample")
-        values = random_noise(images.shape, stream(seed, "noise"))
+        values = random_noise(images.shape, stream(seed, "noise", *place))
     else:
         check_fits(delta, dataset, clean_digest)
         inputs["delta"] = Input(digest(delta.arrays()), delta.history, "delta")
         radius = parse_epsilon(delta.epsilon)
         rows = rows_of(labels, delta.mode)
         values = torch.from_numpy(delta.delta)
-    chosen = choose_share(len(images), settings["fraction"], seed)
+    chosen = choose_share(len(images), settings["fraction"], seed, *place)
     perturbed = images.clone()
     perturbed[chosen] = poison_uint8(images[chosen], values, rows[chosen], radius)
     check_bound(images, perturbed, radius)

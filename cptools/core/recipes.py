@@ -5,7 +5,7 @@ miniature for two CPU cores, found by measurement on the built-in `shapes`. A ke
 does not apply to that algorithm.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cptools.core.encoders import DEFAULT_WIDTH
@@ -188,22 +188,25 @@ def resolve(recipe: Mapping[str, Any], given: Mapping[str, Any], *, context: str
     if "encoder" in typed:
         typed.setdefault("width", DEFAULT_WIDTH[typed["encoder"]])
     values = {**recipe, **typed}
-    _check_effect(typed, values)
+    _check_effect([key for key in typed if typed[key] != recipe[key]], values)
     return values
 
 
-def _check_effect(typed: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where something typed would change nothing."""
+def _check_effect(changed: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where a value that is not the recipe's would make no difference.
+
+    The recipe's own are typed by whoever repeats a history, which tells all of them.
+    """
     views = values.get("views", "").split(",")
-    for key in typed:
+    for key in changed:
         if _ABOUT.get(key, views[0]) not in views:
             flag, name = "--" + key.replace("_", "-"), _ABOUT[key]
             raise ValueError(f"{flag} needs {name}; give --views {','.join([*views, name])}")
-    for name in filter(None, typed.get("share_views", "").split(",")):
+    for name in filter(None, values.get("share_views", "").split(",")):
         if name not in views:
             raise ValueError(
                 f"--share-views {name} is not among the views {','.join(views)}; leave it out or"
                 " give it to --views as well"
             )
-    if "temperature" in typed and values.get("loss") in _WITHOUT_TEMPERATURE:
+    if "temperature" in changed and values.get("loss") in _WITHOUT_TEMPERATURE:
         raise ValueError(f"--temperature does not apply to --loss {values['loss']}; leave it out")

@@ -210,7 +210,7 @@ def steps_of_name(name):
     """The steps that a recorded name stands for."""
     steps = [] if name == "none" else name.split("+")
     parts = [step.replace("=", ":").split(":") for step in steps]
-    return [Step(kind, by, int(number)) for kind, by, number in parts]
+    return [Step(kind, by, int(number)) for kind, by, number, *_ in parts]
 
 
 def test_one_kind(make, tmp_path, files, clean):
@@ -253,6 +253,27 @@ def test_a_mixed_suite_says_what_each_image_has(make, tmp_path, files, clean, na
     }  # fmt: skip
     if name == "cifar10-c":
         assert {step.number for its in names for step in steps_of_name(its)} == {3}
+
+
+def test_layered_effects_say_which_two_they_are(make, tmp_path, files, clean):
+    made = make(
+        "cp-perturb", files / "clean.safetensors", "--kind", "layered", "--frame", 24,
+        "--split", "both", o=tmp_path / "a",
+    )  # fmt: skip
+    calm = 0
+    for row, its in enumerate(told(made)):
+        kinds = its.removeprefix("layered:frame=24:").split(",")
+        assert len(set(kinds)) == 2
+        if "gaussian_noise" in kinds or "motion_blur" in kinds:  # which draw numbers
+            continue
+        # of the frames 0 to 30, as far along
+        steps = [Step(kind, "frame", 24) for kind in kinds]
+        expected = by_the_core(clean.train_images[[row]], steps)
+        assert np.array_equal(made.train_images[[row]], expected)
+        calm += 1
+    assert calm > 10
+    assert len(set(told(made))) > 10
+    assert all(its.startswith("layered:frame=24:") for its in told(made, "test"))
 
 
 def test_strengths_left_out_and_drawn(tool):
@@ -363,6 +384,44 @@ def test_one_after_the_other_is_recorded_together(make, tmp_path, files, clean):
     assert told(second, "test").count("fog:severity=3") == 16
     assert told(third) == names
     assert told(third, "test") == told(second, "test")
+
+
+def test_one_after_the_other_draws_anew(make, tmp_path, files, clean):
+    noise = ["--kind", "gaussian_noise", "--severity", 5]
+    once = make("cp-perturb", files / "clean.safetensors", *noise, o=tmp_path / "once")
+    chain = make("cp-perturb", tmp_path / "once", *noise, o=tmp_path / "chain")
+    layers = make(
+        "cp-perturb", files / "clean.safetensors", "--kind", "gaussian_noise,gaussian_noise",
+        "--layer", "--severity", 5, o=tmp_path / "layers",
+    )  # fmt: skip
+    assert chain.history[-1].parameters == once.history[-1].parameters, "of the same seed"
+    assert np.array_equal(chain.train_images, layers.train_images)
+    third = make("cp-perturb", tmp_path / "layers", *noise, o=tmp_path / "third")
+    again = make("cp-perturb", tmp_path / "chain", *noise, o=tmp_path / "again")
+    assert np.array_equal(third.train_images, again.train_images)
+    mixed = ["--suite", "ucla", "--mix"]
+    make("cp-perturb", files / "clean.safetensors", *mixed, o=tmp_path / "a")
+    twice = [
+        name.split("+")
+        for name in told(make("cp-perturb", tmp_path / "a", *mixed, o=tmp_path / "b"))
+    ]
+    same = sum(first == second for first, second in twice)
+    assert same < len(twice) / 4, "eight kinds of up to 31 frames each"
+
+
+def test_shares_of_one_after_the_other_are_chosen_apart(make, tmp_path, files, clean):
+    """Or else the poisoned half would be the perturbed half."""
+    half = ["--fraction", 0.5]
+    first = make("cp-perturb", files / "clean.safetensors", "--noise", *half, o=tmp_path / "a")
+    second = make("cp-perturb", tmp_path / "a", "--kind", "brightness", *half, o=tmp_path / "b")
+    third = make("cp-perturb", tmp_path / "b", "--noise", *half, o=tmp_path / "c")
+    shares = [
+        set(np.flatnonzero((a.train_images != b.train_images).any((1, 2, 3))))
+        for a, b in ((clean, first), (first, second), (second, third))
+    ]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert shares[one] != shares[other]
+        assert shares[one] & shares[other]
 
 
 def test_rows_keep_their_perturbation(make, tool, tmp_path, files):

@@ -362,7 +362,7 @@ def test_further_refusals(tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["--against", "clean"]])
 def test_a_seed_counts_once(tmp_path, capsys, arguments):
-    first, second, *rest = write_cells(tmp_path, clean=(50, 70), cp=(60, 52))
+    first, _, *rest = write_cells(tmp_path, clean=(50, 70), cp=(60, 52))
     (tmp_path / "again").mkdir()
     again = write(tmp_path / "again" / "clean-00.jsonl", 51)
     for files in ([first, again, *rest], [write(tmp_path / "clean-1.jsonl", 3, 4), *rest]):

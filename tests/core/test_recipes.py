@@ -159,6 +159,7 @@ def test_what_would_change_nothing_is_refused(typed: dict[str, Any], message: st
     recipe = recipes.pretrain("quick", alg="simclr", dataset="shapes")
     with pytest.raises(ValueError, match=message):
         recipes.resolve(recipe, typed, context="--alg simclr")
+    assert recipes.resolve(recipe, recipe, context="") == recipe, "as a history tells it"
     helped = {"views": "crop,flip,jitter,gray,blur", "loss": "nt-xent"}
     assert recipes.resolve(recipe, typed | helped, context="") == {**recipe, **typed, **helped}
 

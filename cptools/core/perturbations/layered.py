@@ -9,6 +9,12 @@ from cptools.core.perturbations.steps import apply
 PARTS = tuple(kind for kind in SUITES["ucla"].kinds if kind != "layered")
 
 
+def draw_parts(draws: Draws) -> tuple[Tensor, Tensor]:
+    """Which of PARTS come first and second, int64 [N] each; the first that the streams tell."""
+    first = draws.integers(0, len(PARTS))
+    return first, (first + draws.integers(1, len(PARTS))) % len(PARTS)
+
+
 def layered(images: Tensor, *, place: float, draws: Draws) -> Tensor:
     """Two different perturbations on one another, in random order.
 
@@ -20,10 +26,8 @@ def layered(images: Tensor, *, place: float, draws: Draws) -> Tensor:
         place: Which of their frames, 0 the first and 1 the last.
         draws: Of the images.
     """
-    first = draws.integers(0, len(PARTS))
-    second = (first + draws.integers(1, len(PARTS))) % len(PARTS)
     result = images.clone()
-    for layer, choice in enumerate((first, second)):
+    for layer, choice in enumerate(draw_parts(draws)):
         for number, kind in enumerate(PARTS):
             chosen = choice == number
             frames = PERTURBATIONS[kind].frames

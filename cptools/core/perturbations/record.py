@@ -6,6 +6,44 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cptools.core.perturbations.steps import Step
+
+
+def name(
+    steps: "Sequence[Step]", number: "Tensor", rows: "Tensor", *, seed: int, place: int
+) -> "tuple[tuple[str, ...], Tensor]":
+    """Names of what a layer does, those of layered effects with their parts.
+
+    Args:
+        steps: of the layer.
+        number: which of them each image gets, counted from 1, and 0 for none, int64 [N].
+        rows: as of `perturb`, int64 [N].
+        seed: of all random numbers.
+        place: among layers.
+
+    Returns:
+        Names such as `fog:frame=3` and `layered:frame=3:rotate,shear`, the same for the same steps;
+        and which of them each image has had, counted from 1, int64 [N].
+    """
+    import torch
+
+    from cptools.core.perturbations.draws import Draws
+    from cptools.core.perturbations.layered import PARTS, draw_parts
+
+    names: list[str] = []
+    found = torch.zeros_like(number)
+    for count, step in enumerate(steps, 1):
+        mine = number == count
+        found[mine] = 1 + len(names)
+        if step.kind == "layered":
+            draws = Draws.of(rows[mine], seed, "perturb", step.kind, place)
+            first, second = draw_parts(draws)
+            found[mine] += first * len(PARTS) + second
+            names += [f"{step}:{one},{other}" for one in PARTS for other in PARTS]
+        else:
+            names.append(str(step))
+    return tuple(names), found
+
 
 def combine(
     names: Sequence[str],

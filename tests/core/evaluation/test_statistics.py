@@ -315,7 +315,7 @@ def test_what_is_not_finite_is_refused(bad: float) -> None:
         lambda: seeds_needed(bad, 1),
     ]
     for call in calls:
-        with pytest.raises(ValueError, match="expected finite numbers, got (nan|inf)"):
+        with pytest.raises(ValueError, match=r"expected finite numbers, got (nan|inf)"):
             call()
 
 

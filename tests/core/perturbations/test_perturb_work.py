@@ -19,9 +19,11 @@ def test_some_images_in_layers_of_lots() -> None:
     assert sum(1 for _ in work.run()) == work.total
     assert torch.equal(images, before), "the input is left alone"
     for row in range(12):
-        numbers = [number[row].item() for number in work.numbers]
+        numbers = [number[row].item() for _, number in work.told]
         assert all(numbers) == any(numbers) == (row in chosen)
         had = [steps[number - 1] for steps, number in zip(layers, numbers, strict=True) if number]
+        named = [names[n - 1] for (names, _), n in zip(work.told, numbers, strict=True) if n]
+        assert named == list(map(str, had))
         expected = layer(images[[row]], had, seed=3, rows=rows[[row]])
         assert torch.equal(work.images[[row]], expected)
 
