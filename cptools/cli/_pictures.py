@@ -7,7 +7,7 @@ from cptools.cli._app import UsageError
 from cptools.cli._data import chain_name, path_name
 from cptools.cli._embedding import measure_distances, view_settings
 from cptools.cli._noise import clean_images
-from cptools.cli._reports import Audited, Condition
+from cptools.cli._reports import Audited, Condition, Probe
 
 if TYPE_CHECKING:
     from torch import device
@@ -18,6 +18,12 @@ CLASSES = 10  # that are shown, a column or color each
 CONTACTS = {"train": 7, "test": 3}  # images a class
 POINTS = 2000  # in a panel; more hide each other
 SEED = 0  # that of cp-probe, unless it is told another
+
+_TITLES = {  # of bars, and what they are, by what the reports tell
+    "accuracy": ("Accuracy", "accuracy (%)"),
+    "changed": ("Changed images", "changed (%)"),
+    "close": ("Images whose two views are close", "close (%)"),
+}
 
 
 def draw_distances(
@@ -164,11 +170,11 @@ def draw_accuracies(
         name, series = condition.cell() if grid else (condition.name, "")
         told = paper.get(condition.name)
         bars.append(Bar(name, condition.values, *condition.interval(), series, told))
-    label = conditions[0].label
+    heading, label = _TITLES[conditions[0].probes[0].share]
     return accuracy_bars(
         bars,
         label=label,
-        title=label.partition(" ")[0].capitalize() if title is None else title,
+        title=heading if title is None else title,
         caption=_measured(conditions) + ("; diamonds: the paper" if paper else ""),
     )
 
@@ -208,21 +214,38 @@ def _measured(conditions: Sequence[Condition]) -> str:
     probes = [probe for condition in conditions for probe in condition.probes]
     seeds = sorted({len(condition.probes) for condition in conditions})
     span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-    over = (["seeds (dots)"] if seeds[-1] > 1 else []) + (["test images"] if seeds[0] == 1 else [])
+    single = [condition.probes[0] for condition in conditions if len(condition.probes) == 1]
+    over = ["seeds (dots)"] if seeds[-1] > 1 else []
+    over += dict.fromkeys(map(_images_of, single))
     facts = [
         " and ".join(dict.fromkeys(probe.dataset for probe in probes if probe.dataset)),
         " and ".join(dict.fromkeys(probe.method for probe in probes if probe.method)),
         f"{span} {'seed' if seeds[-1] == 1 else 'seeds'}",
     ]
-    return f"{', '.join(fact for fact in facts if fact)}; 95% intervals over {' or '.join(over)}"
+    told = f"{', '.join(fact for fact in facts if fact)}; 95% intervals over {' or '.join(over)}"
+    return told + (f"; {_closeness()}" if probes[0].share == "close" else "")
+
+
+def _images_of(probe: Probe) -> str:
+    """The images that a probe counts."""
+    if probe.share != "accuracy":
+        return "training images"
+    return "held-out training images" if probe.classifier else "test images"
+
+
+def _closeness() -> str:
+    """When two views are close."""
+    from cptools.core.evaluation.distances import CLOSE
+
+    return f"close: a cosine distance below {CLOSE}"
 
 
 def _names(datasets: "list[Dataset]") -> list[str]:
     """What was done to each dataset, or its name; numbered where two are alike."""
-    return _numbered([chain_name(dataset.history) or dataset.name for dataset in datasets])
+    return numbered([chain_name(dataset.history) or dataset.name for dataset in datasets])
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
+def numbered(names: Sequence[str]) -> list[str]:
     """Names, with a number at the second and later ones of those that are alike."""
     return [
         name if name not in names[:i] else f"{name} ({1 + names[:i].count(name)})"
@@ -250,7 +273,7 @@ def _row_names(datasets: "list[Dataset]") -> list[str]:
             ]
             terms.append(" ".join(text.replace(" ", "\u00a0") for text in [word, *differing]))
         names.append(" +\u00a0".join(terms[1:] if has_one_base and len(row) > 1 else terms))
-    return _numbered(names)
+    return numbered(names)
 
 
 def _treatment(dataset: "Dataset") -> list[tuple[str, dict[str, Any]]]:

@@ -1,7 +1,9 @@
 """`cp-visualize`: draw artifacts."""
 
+import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -14,7 +16,7 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._data import chain_name, open_dataset, path_name
+from cptools.cli._data import chain_name, open_dataset
 from cptools.cli._noise import clean_images
 from cptools.cli._pictures import (
     CLASSES,
@@ -25,6 +27,7 @@ from cptools.cli._pictures import (
     draw_roc,
     draw_separability,
     draw_sheet,
+    numbered,
     one_a_class,
 )
 from cptools.cli._reports import Audited, Condition, is_report, read_conditions, read_paper
@@ -38,8 +41,18 @@ app = make_app("cp-visualize")
 CSS_PIXELS = 96  # an inch of an SVG
 SMALLEST, LARGEST = 0.5, 100  # inches
 PREVIEW = 160  # letters wide, at most
+LETTERS = 20  # that a note names, at most
+SUFFIXES = (".safetensors", ".st", ".dataset", ".delta", ".encoder", ".jsonl")  # no part of a name
+
+_CHANGES = {  # kinds of change, as titles call them, and what images are called afterwards
+    "poison": "poisoned",
+    "random noise": "noisy",
+    "perturbation": "perturbed",
+    "defense": "defended",
+}
 
 _TOLD = {  # what a caption says of commands; of cp-defend it says all
+    "cptools-import": ("algorithm", "mode", "epsilon"),
     "cp-generate": ("alg", "mode", "branch", "epsilon", "rounds", "seed"),
     "cp-perturb": (
         *("suite", "kind", "severity", "frame", "mix", "layer"),
@@ -135,8 +148,10 @@ def visualize(
     Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1). Audits: the ROC
     curve of each condition against the first, the benign one.
     """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # what it remarks helps nobody here
     kind = _format(format, output)
     width = None if size is None else _inches(size, dpi if kind == "png" else CSS_PIXELS)
+    _check_title(title)
     names: list[str | None] = [*inputs] if inputs else [None]
     paths = [resolve_input(name, starts_chain=False, sources=(), quiet=quiet) for name in names]
     check_one_stdin(input=paths, dataset=dataset)
@@ -158,14 +173,21 @@ def visualize(
 
         from cptools.artifacts.stream import open_artifact
 
+        _check_no_pictures(paths)
         artifacts = [
             open_artifact(path, expect=("dataset", "delta", "encoder")).read() for path in paths
         ]
         target = plan_output(output, default_name=f"{_stem(paths[0], artifacts[0])}.{kind}")
         figure = _draw(artifacts, paths, dataset, subject, title, device)
 
-    from cptools.figures.style import save_figure
+    from cptools.figures.style import missing_letters, save_figure, shorten
 
+    missing = shorten(missing_letters(figure), LETTERS)
+    if missing:
+        say(
+            f"note: no font here has {missing}, drawn as boxes; install one such as Noto Sans CJK",
+            quiet=quiet,
+        )
     with delivery(target, o=output, quiet=quiet) as file:
         save_figure(figure, file, kind, dpi=dpi, width=width)
     if show:
@@ -194,6 +216,29 @@ def _inches(size: str, pixels: int) -> float:
     return inches
 
 
+def _check_title(title: str | None) -> None:
+    if title is None or title.isprintable():
+        return
+    from cptools.figures.style import is_control
+
+    bad = next((letter for letter in title if is_control(letter)), None)
+    if bad is not None:
+        raise UsageError(f"--title holds the control character {bad!r}; give a line of plain text")
+
+
+def _check_no_pictures(paths: list[str]) -> None:
+    """Point from a folder or an archive of pictures to the tool that reads it."""
+    from cptools.artifacts.images import sniff
+
+    for path in paths:
+        if path != "-" and sniff(path):
+            what = "a folder" if Path(path).is_dir() else "an archive"
+            raise UsageError(
+                f"{path} is {what}; make a dataset of it: cp-dataset {shlex.quote(path)} |"
+                " cp-visualize"
+            )
+
+
 def _show(figure: Any, *, quiet: bool) -> None:
     """A preview on standard error, where that is a terminal that knows colors."""
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
@@ -211,7 +256,10 @@ def _stem(path: str, artifact: "Artifact") -> str:
     """Name of the picture: that of the input's file, or what was done."""
     if path == "-":
         return chain_name(artifact.history) or artifact.kind
-    return path_name(path)
+    name = Path(os.path.abspath(path))  # noqa: PTH100 - links kept
+    while name.suffix in SUFFIXES:
+        name = name.with_suffix("")
+    return name.name
 
 
 def _reports(
@@ -280,18 +328,16 @@ def _draw(
 def _curves(encoders: "list[Encoder]", paths: list[str], title: str | None) -> Any:
     from cptools.figures.curves import training_curves
 
+    labels = numbered([_stem(path, e) for path, e in zip(paths, encoders, strict=True)])
     runs: dict[str, dict[str, list[float]]] = {}
-    for encoder, path in zip(encoders, paths, strict=True):
-        label = _stem(path, encoder)
-        if any(name.partition(":")[0] == label for name in runs):
-            label = f"{label} ({len(runs) + 1})"
+    for encoder, label in zip(encoders, labels, strict=True):
         runs |= _runs(encoder, label)
     if not any(runs.values()):
         raise UsageError("the encoders hold no curves; train them with cp-pretrain")
     return training_curves(
         runs,
         title="Training curves" if title is None else title,
-        caption=", ".join(
+        caption="; ".join(
             sorted({f"{e.algorithm}, {e.architecture} width {e.width}" for e in encoders})
         ),
     )
@@ -343,33 +389,56 @@ def _poisoned(poisoned: "Dataset", given: str | None, title: str | None) -> Any:
             "this dataset is the clean one: there is no noise to draw; leave out --subject"
             " and --dataset"
         )
+    changes = _changes(poisoned.history)
+    is_noise = changes and {*changes} <= {"poison", "random noise"}
+    heading = " and ".join(dict.fromkeys(changes)) or "change"
     return noise_grid(
         before,
         after,
         [poisoned.classes[label] for label in poisoned.train_labels[shown]],
         levels=levels,
-        changed="defended"
-        if poisoned.history and poisoned.history[-1].tool == "cp-defend"
-        else "poisoned",
-        title=f"Poison on {poisoned.name}" if title is None else title,
+        difference="noise" if is_noise else "difference",
+        changed=_CHANGES[changes[-1]] if changes else "changed",
+        title=f"{heading.capitalize()} on {poisoned.name}" if title is None else title,
         caption=_caption(poisoned.history),
     )
 
 
+def _changes(history: "Iterable[Entry]") -> list[str]:
+    """What was done to training images, a kind of change for each command that changed them."""
+    changes = []
+    for step in history:
+        match step.tool:
+            case "cp-perturb" if step.parameters.get("split") == "test":
+                continue
+            case "cp-generate":
+                changes.append("poison")
+            case "cp-perturb" if "noise" in step.parameters:
+                changes.append("random noise")
+            case "cp-perturb" if {"suite", "kind"} & step.parameters.keys():
+                changes.append("perturbation")
+            case "cp-perturb":
+                changes.append("poison")
+            case "cp-defend":
+                changes.append("defense")
+    return changes
+
+
 def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
+    from cptools.core.epsilon import levels, parse_epsilon
     from cptools.figures.noise_grid import delta_grid, noise_grid
 
     heading = title if title is not None else f"{delta.mode.capitalize()}-wise {delta.algorithm}"
+    most = levels(parse_epsilon(delta.epsilon))
     if given is None:
         shown = delta.delta[:CLASSES]
         return delta_grid(
             shown,
             [f"{delta.mode} {number}" for number in range(len(shown))],
+            levels=most,
             title=heading,
             caption=_caption(delta.history),
         )
-    from cptools.core.epsilon import levels, parse_epsilon
-
     dataset = open_dataset(given).read()
     _check_made_for(delta, dataset)
     chosen = one_a_class(dataset.train_labels)
@@ -377,7 +446,7 @@ def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
         dataset.train_images[chosen],
         _images_by(delta, dataset, chosen),
         [dataset.classes[label] for label in dataset.train_labels[chosen]],
-        levels=levels(parse_epsilon(delta.epsilon)),
+        levels=most,
         title=heading,
         caption=_caption(delta.history),
     )
@@ -426,12 +495,15 @@ def _caption(history: "Iterable[Entry]") -> str:
             told = tuple(name for name in step.parameters if name != "device")
         if not told:
             continue
-        values = " ".join(
+        values = [
             name if step.parameters[name] is True else f"{name} {step.parameters[name]}"
             for name in told
             if name in step.parameters
-        )
-        words.append(f"{step.tool}: {values}")
+        ]
+        if "delta" in step.inputs:
+            origin = _caption(step.inputs["delta"].history)
+            values.insert(0, f"delta ({origin})" if origin else "delta")
+        words.append(f"{step.tool}: {' '.join(values)}")
     return " | ".join(words)
 
 

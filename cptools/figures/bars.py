@@ -1,7 +1,7 @@
 """Accuracies as bars, with intervals and each seed's value (after CP figure 1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from cptools.figures.style import FAINT, INK, OKABE_ITO, PAPER, figure_style, text_width
+from cptools.figures.style import (
+    CAPTION_LINE,
+    FAINT,
+    INK,
+    OKABE_ITO,
+    PAPER,
+    TITLE_LINE,
+    caption_lines,
+    draw_caption,
+    draw_title,
+    figure_style,
+    plain,
+    text_room,
+    text_width,
+    title_lines,
+)
 
 _PANEL, _EDGE, _SPACE, _TITLE, _AXIS, _LINE = 4.0, 0.15, 0.1, 0.28, 0.46, 0.16  # inches
 _BAR, _GAP = 0.25, 0.14  # inches: the place of a bar, and between groups of them
@@ -57,7 +72,7 @@ def accuracy_bars(
             in the order in which the series do.
         label: What the bars are, in percent.
         title: Above the picture.
-        caption: One line below it.
+        caption: Below it.
 
     Returns:
         The figure, for `save_figure`. A line is an interval, where it has a length; dots are the
@@ -66,13 +81,14 @@ def accuracy_bars(
     Raises:
         ValueError: There is nothing to draw, or too many series.
     """
-    series = list(dict.fromkeys(bar.series for bar in bars))
-    names = list(dict.fromkeys(bar.name for bar in bars))
     if not bars:
         raise ValueError("there are no accuracies to draw")
+    bars = [replace(bar, name=plain(bar.name), series=plain(bar.series)) for bar in bars]
+    series = list(dict.fromkeys(bar.series for bar in bars))
+    names = list(dict.fromkeys(bar.name for bar in bars))
     if len(series) > len(OKABE_ITO):
         raise ValueError(f"{len(series)} series cannot be told apart; at most 7 fit")
-    bars = sorted(bars, key=lambda bar: (names.index(bar.name), series.index(bar.series)))
+    bars.sort(key=lambda bar: (names.index(bar.name), series.index(bar.series)))
     gap = _GAP if len(names) < len(bars) else 0.0
     group = np.array([names.index(bar.name) for bar in bars])
     y = _BAR * (np.arange(len(bars)) + 0.5) + gap * (group + 0.5)  # inches from the top
@@ -83,14 +99,15 @@ def accuracy_bars(
         left = _EDGE + max(text_width(name, 9) for name in names) + _SPACE
         entry = _HANDLE + max((text_width(name, 9) for name in entries), default=0)
         numbers = _NUMBER * (2 if is_told else 1)
-        texts = text_width(title, 11, bold=True), text_width(caption, 8)
-        room = max(_PANEL + numbers, *texts, entry)
+        room = max(_PANEL + numbers, entry, text_room(title, caption))
+        title, caption = title_lines(title, room), caption_lines(caption, room)
         width = left + room + _EDGE
         columns = min(max(len(entries), 1), int(room / entry))
         legend = -(-len(entries) // columns)
         heads = 0.14 if is_told else 0
-        above = _EDGE + (_TITLE if title else 0) + 0.22 * legend + heads
-        below = _AXIS + (0.24 if caption else 0)
+        head = (_TITLE if title else 0) + TITLE_LINE * title.count("\n")
+        above = _EDGE + head + 0.22 * legend + heads
+        below = _AXIS + (0.24 if caption else 0) + CAPTION_LINE * caption.count("\n")
         height = above + panel + below
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes((left / width, below / height, _PANEL / width, panel / height))
@@ -123,15 +140,11 @@ def accuracy_bars(
             if bar.paper is not None:
                 axes.plot(bar.paper, middle, linestyle="", clip_on=False, **_DIAMOND)
         if is_told:
-            for k, head in enumerate(["ours", "paper"]):
+            for k, whose in enumerate(["ours", "paper"]):
                 axes.text(
-                    _number_at(k), -0.04, head, ha="right", va="bottom", fontsize=7, color=FAINT
+                    _number_at(k), -0.04, whose, ha="right", va="bottom", fontsize=7, color=FAINT
                 )
-        if title:
-            figure.text(
-                left / width, 1 - 0.12 / height, title,
-                ha="left", va="top", fontsize=11, fontweight="bold",
-            )  # fmt: skip
+        draw_title(figure, left, title)
         if legend:
             figure.legend(
                 handles=[
@@ -143,7 +156,7 @@ def accuracy_bars(
                     *([Line2D([], [], linestyle="", label="paper", **_DIAMOND)] if is_told else []),
                 ],
                 loc="upper left",
-                bbox_to_anchor=(left / width, 1 - (0.14 + (_TITLE if title else 0)) / height),
+                bbox_to_anchor=(left / width, 1 - (0.14 + head) / height),
                 borderaxespad=0,
                 borderpad=0,
                 ncols=columns,
@@ -151,11 +164,7 @@ def accuracy_bars(
                 columnspacing=1.4,
                 handlelength=1.4,
             )
-        if caption:
-            figure.text(
-                left / width, 0.1 / height, caption,
-                ha="left", va="bottom", fontsize=8, color=FAINT,
-            )  # fmt: skip
+        draw_caption(figure, left, caption)
     return figure
 
 

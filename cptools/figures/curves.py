@@ -5,13 +5,29 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cptools.figures.style import FAINT, LINE_STYLES, OKABE_ITO, figure_style
+from cptools.figures.style import (
+    CAPTION_LINE,
+    FAINT,
+    LINE_STYLES,
+    OKABE_ITO,
+    TITLE_LINE,
+    caption_lines,
+    draw_caption,
+    draw_title,
+    figure_style,
+    plain,
+    text_room,
+    text_width,
+    title_lines,
+)
 
 PANELS = {
     "loss": ("Loss", ""),
     "alignment": ("Alignment", "0: the two views agree"),
     "uniformity": ("Uniformity", "lower: more spread out"),
 }
+_LEFT, _GAP, _RIGHT, _PANEL, _HEIGHT = 0.58, 0.62, 0.2, 2.5, 2.1  # inches
+_HANDLE = 0.65  # inches: a line of the legend and the space about it
 _MOST_RUNS = len(OKABE_ITO) * len(LINE_STYLES)  # 7 and 4 share no divisor: all pairs differ
 
 
@@ -27,7 +43,7 @@ def training_curves(
         runs: Label of each run -> its curves, one number an epoch, under `loss`, `alignment` and
             `uniformity`. A quantity that no run has gets no panel.
         title: Above the panels.
-        caption: One line below them.
+        caption: Below them.
 
     Returns:
         The figure, for `save_figure`.
@@ -43,23 +59,26 @@ def training_curves(
     panels = [name for name in PANELS if any(len(curves.get(name, ())) for curves in runs.values())]
     if not panels:
         raise ValueError("there are no curves to draw")
-    legend = 1 if len(runs) > 1 else 0
-    columns = min(4, len(runs))
-    lines = -(-len(runs) // columns) if legend else 0
-    width = 0.5 + 3.0 * len(panels)
-    above = 0.42 + (0.34 if title else 0) + 0.22 * lines
-    below = 0.52 + (0.24 if caption else 0)
-    height = 2.1 + above + below
+    num = len(panels)
+    labels = [plain(label) for label in runs]
     with figure_style():
+        entry = _HANDLE + max(text_width(label, 9) for label in labels) if len(runs) > 1 else 0.0
+        room = max(num * (_PANEL + _GAP) - _GAP, entry, text_room(title, caption))
+        title, caption = title_lines(title, room), caption_lines(caption, room)
+        columns = min(len(runs), int(room / entry)) if entry else 1
+        lines = -(-len(runs) // columns) if entry else 0
+        head = 0.12 + (0.28 if title else 0) + TITLE_LINE * title.count("\n")
+        above = head + (0.36 if title else 0.3) + 0.22 * lines
+        below = 0.52 + (0.24 if caption else 0) + CAPTION_LINE * caption.count("\n")
+        height = _HEIGHT + above + below
+        width = _LEFT + room + _RIGHT
         figure = Figure(figsize=(width, height))
-        grid = figure.subplots(1, len(panels), squeeze=False)
-        left, gap, right = 0.58, 0.62, 0.2
-        panel = (width - left - right - gap * (len(panels) - 1)) / len(panels)
+        grid = figure.subplots(1, num, squeeze=False)
+        panel = (room - _GAP * (num - 1)) / num
         for i, name in enumerate(panels):
             axes = grid[0, i]
-            axes.set_position(
-                ((left + i * (panel + gap)) / width, below / height, panel / width, 2.1 / height)
-            )
+            left = _LEFT + i * (panel + _GAP)
+            axes.set_position((left / width, below / height, panel / width, _HEIGHT / height))
             heading, note = PANELS[name]
             axes.set_title(heading)
             axes.text(
@@ -71,7 +90,7 @@ def training_curves(
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
             axes.grid(visible=False, axis="x")
             axes.margins(x=0.02, y=0.08)
-            for k, (label, curves) in enumerate(runs.items()):
+            for k, (label, curves) in enumerate(zip(labels, runs.values(), strict=True)):
                 values = curves.get(name, ())
                 axes.plot(
                     range(1, len(values) + 1),
@@ -82,25 +101,17 @@ def training_curves(
                     marker="o" if len(values) == 1 else "",
                     markersize=4,
                 )
-        head = (height - 0.12) / height
-        if title:
-            figure.text(
-                left / width, head, title, ha="left", va="top", fontsize=11, fontweight="bold"
-            )
-        if legend:
+        draw_title(figure, _LEFT, title)
+        if entry:
             figure.legend(
-                *grid[0, 0].get_legend_handles_labels(),
+                handles=[*grid[0, 0].lines],
                 loc="upper left",
-                bbox_to_anchor=(left / width, head - (0.28 / height if title else 0)),
+                bbox_to_anchor=(_LEFT / width, 1 - head / height),
                 borderaxespad=0,
                 borderpad=0,
                 ncols=columns,
                 labelspacing=0.4,
                 columnspacing=1.6,
             )
-        if caption:
-            figure.text(
-                left / width, 0.1 / height, caption,
-                ha="left", va="bottom", fontsize=8, color=FAINT,
-            )  # fmt: skip
+        draw_caption(figure, _LEFT, caption)
     return figure

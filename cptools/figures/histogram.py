@@ -4,9 +4,23 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from cptools.figures.style import FAINT, LINE_STYLES, OKABE_ITO, figure_style
+from cptools.figures.style import (
+    CAPTION_LINE,
+    LINE_STYLES,
+    OKABE_ITO,
+    TITLE_LINE,
+    caption_lines,
+    draw_caption,
+    draw_title,
+    figure_style,
+    plain,
+    text_room,
+    text_width,
+    title_lines,
+)
 
 _LEFT, _RIGHT, _PANEL, _WIDTH = 0.62, 0.25, 2.3, 5.6  # inches
+_HANDLE = 0.55  # inches: a line of the legend and the space about it
 
 
 def distance_histograms(
@@ -24,7 +38,7 @@ def distance_histograms(
         edges: Ends of the bins, ascending, one more than bins. Shown from the first to 1, or as
             far as there is any image.
         title: Above the picture.
-        caption: One line below it.
+        caption: Below it.
 
     Returns:
         The figure, for `save_figure`.
@@ -39,47 +53,44 @@ def distance_histograms(
     if any(len(counts) != len(edges) - 1 for counts in series.values()):
         raise ValueError(f"expected counts of {len(edges) - 1} bins")
     last = max(i for counts in series.values() for i, count in enumerate(counts) if count)
-    above = 0.14 + (0.34 if title else 0) + 0.22 * len(series)
-    below = 0.52 + (0.24 if caption else 0)
-    height = above + _PANEL + below
-    # Room for long text: 11 points bold, 9 points beside a line, 8 points.
-    texts = [0.11 * len(title), 0.07 * len(caption), *(0.5 + 0.08 * len(label) for label in series)]
-    width = _LEFT + max(_WIDTH, *texts) + _RIGHT
+    labels = [plain(label) for label in series]
     with figure_style():
+        entry = _HANDLE + max(text_width(label, 9) for label in labels)
+        room = max(_WIDTH, entry, text_room(title, caption))
+        title, caption = title_lines(title, room), caption_lines(caption, room)
+        more = TITLE_LINE * title.count("\n")
+        above = 0.14 + (0.34 if title else 0) + more + 0.22 * len(series)
+        below = 0.52 + (0.24 if caption else 0) + CAPTION_LINE * caption.count("\n")
+        height = above + _PANEL + below
+        width = _LEFT + room + _RIGHT
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes(
             (_LEFT / width, below / height, 1 - (_LEFT + _RIGHT) / width, _PANEL / height)
         )
-        for k, (label, counts) in enumerate(series.items()):
+        outlines = []
+        for k, (label, counts) in enumerate(zip(labels, series.values(), strict=True)):
             shares = [100 * count / sum(counts) for count in counts]
             color = OKABE_ITO[k]
             axes.stairs(shares, edges, fill=True, color=color, alpha=0.22, linewidth=0)
-            axes.stairs(
+            outline = axes.stairs(
                 shares, edges, label=label, color=color, linewidth=1.5,
                 linestyle=LINE_STYLES[k % len(LINE_STYLES)],
             )  # fmt: skip
+            outlines.append(outline)
         axes.set_xlim(edges[0], max(1.0, edges[last + 1]))
         axes.set_ylim(bottom=0)
         axes.margins(y=0.06)
         axes.set_xlabel("cosine distance of two views")
         axes.set_ylabel("images (%)")
         axes.grid(visible=False, axis="x")
-        head = (height - 0.12) / height
-        if title:
-            figure.text(
-                _LEFT / width, head, title, ha="left", va="top", fontsize=11, fontweight="bold"
-            )
+        draw_title(figure, _LEFT, title)
         figure.legend(
-            *axes.get_legend_handles_labels(),
+            handles=outlines,
             loc="upper left",
-            bbox_to_anchor=(_LEFT / width, head - (0.28 / height if title else 0)),
+            bbox_to_anchor=(_LEFT / width, 1 - (0.12 + (0.28 if title else 0) + more) / height),
             borderaxespad=0,
             borderpad=0,
             labelspacing=0.4,
         )
-        if caption:
-            figure.text(
-                _LEFT / width, 0.1 / height, caption,
-                ha="left", va="bottom", fontsize=8, color=FAINT,
-            )  # fmt: skip
+        draw_caption(figure, _LEFT, caption)
     return figure

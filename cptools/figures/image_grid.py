@@ -8,13 +8,25 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cptools.figures.style import FAINT, INK, figure_style, shorten, text_width
+from cptools.figures.style import (
+    FAINT,
+    INK,
+    TITLE_LINE,
+    caption_lines,
+    draw_caption,
+    draw_title,
+    figure_style,
+    plain,
+    shorten,
+    text_room,
+    text_width,
+    title_lines,
+)
 
 _CELL, _GAP = 0.8, 0.06  # inches
 _LEFT, _RIGHT, _NAMES, _TITLE, _CAPTION, _EDGE = 1.05, 0.15, 0.22, 0.26, 0.22, 0.14
 _SPACE, _LINE = 0.12, 0.17  # inches: between label and images, of a line of a label
 _LETTERS = 13  # that a line of a label has at most, if it can be broken there
-_PAGE = 130  # letters that a line of a caption has at most, about as many as ten columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +53,7 @@ def image_grid(
         rows: From top to bottom, all of one shape; ten columns fill a page.
         names: What stands above each column, such as the class names.
         title: Above the picture.
-        caption: Below it, in lines as long as ten columns.
+        caption: Below it.
 
     Returns:
         The figure, for `save_figure`. Images are enlarged without smoothing.
@@ -56,23 +68,17 @@ def image_grid(
         raise ValueError(f"expected rows of one shape and K names, got {shapes} and {len(names)}")
     num, _, height_pixels, width_pixels = shapes[0]
     cell = (_CELL, _CELL * height_pixels / width_pixels)
-    top = _EDGE + (_TITLE if title else 0) + _NAMES
-    lines = textwrap.wrap(caption, _PAGE, break_on_hyphens=False)
-    bottom = _EDGE + (_CAPTION - _LINE + _LINE * len(lines) if caption else 0)
-    height = top + len(rows) * (cell[1] + _GAP) - _GAP + bottom
     with figure_style():
+        room = max(num * (cell[0] + _GAP) - _GAP, text_room(title, caption))
+        title, caption = title_lines(title, room), caption_lines(caption, room)
+        top = _EDGE + (_TITLE if title else 0) + TITLE_LINE * title.count("\n") + _NAMES
+        bottom = _EDGE + (_CAPTION if caption else 0) + _LINE * caption.count("\n")
+        height = top + len(rows) * (cell[1] + _GAP) - _GAP + bottom
         labels = [_broken(row.label, most=max(1, int(cell[1] / _LINE))) for row in rows]
         left = max(_LEFT, *(_EDGE + text_width(label, 10) + _SPACE for label in labels))
-        width = left + num * (cell[0] + _GAP) - _GAP + _RIGHT
-        # Room for the text above and below a narrow picture: 11 points bold, 8 points.
-        texts = (0.11 * len(title), *(0.07 * len(line) for line in lines))
-        width = max(width, left + max(texts) + _RIGHT)
+        width = left + room + _RIGHT
         figure = Figure(figsize=(width, height))
-        if title:
-            figure.text(
-                left / width, 1 - _EDGE / height, title,
-                ha="left", va="top", fontsize=11, fontweight="bold",
-            )  # fmt: skip
+        draw_title(figure, left, title, edge=_EDGE)
         for i, row in enumerate(rows):
             y = height - top - cell[1] - i * (cell[1] + _GAP)
             middle = (y + cell[1] / 2) / height
@@ -97,16 +103,13 @@ def image_grid(
                         (x + cell[0] / 2) / width, (y + cell[1] + 0.06) / height,
                         shorten(names[k]), ha="center", va="bottom", fontsize=8, color=INK,
                     )  # fmt: skip
-        if caption:
-            figure.text(
-                left / width, _EDGE / height, "\n".join(lines),
-                ha="left", va="bottom", fontsize=8, color=FAINT,
-            )  # fmt: skip
+        draw_caption(figure, left, caption, edge=_EDGE)
     return figure
 
 
 def _broken(label: str, *, most: int) -> str:
     """A label in at most so many lines, as short as that allows."""
+    label = plain(label)
     attempts = (
         textwrap.wrap(label, letters, break_long_words=False, break_on_hyphens=False)
         for letters in range(_LETTERS, _LETTERS + len(label) + 1)

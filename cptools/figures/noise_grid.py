@@ -33,6 +33,7 @@ def noise_grid(
     names: Sequence[str],
     *,
     levels: int,
+    difference: str = "noise",
     changed: str = "poisoned",
     title: str = "",
     caption: str = "",
@@ -44,9 +45,10 @@ def noise_grid(
         poisoned: uint8 [K, 3, H, W].
         names: What stands above each column, such as the class names.
         levels: Gray levels a pixel may differ by, floor(255 epsilon); at least 1.
+        difference: What the second row is called.
         changed: What the third row is called.
         title: Above the picture.
-        caption: One line below it.
+        caption: Below it.
 
     Returns:
         The figure, for `save_figure`. Images are enlarged without smoothing.
@@ -64,7 +66,8 @@ def noise_grid(
     worst = int(np.abs(poisoned.astype(np.int16) - clean).max())
     if levels < 1 or worst > levels:
         raise ValueError(f"the noise is as large as {worst} levels, but the bound is {levels}")
-    rows = [Row("clean", clean), _noise("noise", clean, poisoned, levels), Row(changed, poisoned)]
+    second = _noise(difference, clean, poisoned, levels)
+    rows = [Row("clean", clean), second, Row(changed, poisoned)]
     return image_grid(rows, names, title=title, caption=caption)
 
 
@@ -82,21 +85,30 @@ def difference_row(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Row:
 
 
 def _noise(label: str, clean: NDArray[np.uint8], poisoned: NDArray[np.uint8], levels: int) -> Row:
-    factor = f"{127.5 / levels:.3g}"
-    note = f"±{levels}/255 shown \u00d7{factor}"
-    return Row(label, amplify(clean, poisoned, levels), note)
+    return Row(label, amplify(clean, poisoned, levels), _scale(levels))
+
+
+def _scale(levels: int) -> str:
+    """How noise of at most so many levels is drawn."""
+    return f"±{levels}/255 shown \u00d7{127.5 / levels:.3g}"
 
 
 def delta_grid(
-    delta: NDArray[np.floating], names: Sequence[str], *, title: str = "", caption: str = ""
+    delta: NDArray[np.floating],
+    names: Sequence[str],
+    *,
+    levels: int,
+    title: str = "",
+    caption: str = "",
 ) -> Figure:
     """Draw one row: noise alone, a column a perturbation.
 
     Args:
         delta: float [K, 3, H, W] in [-1, 1]; -1 is black and 1 is full.
         names: What stands above each column.
+        levels: Gray levels that 1 stands for, floor(255 epsilon); below one, none are told.
         title: Above the picture.
-        caption: One line below it.
+        caption: Below it.
 
     Returns:
         The figure, for `save_figure`.
@@ -109,4 +121,5 @@ def delta_grid(
             f"expected noise [K, 3, H, W] and K names, got {list(delta.shape)} and {len(names)}"
         )
     pixels = np.clip(np.rint(127.5 + 127.5 * delta.astype(np.float64)), 0, 255).astype(np.uint8)
-    return image_grid([Row("noise", pixels)], names, title=title, caption=caption)
+    note = _scale(levels) if levels else ""
+    return image_grid([Row("noise", pixels, note)], names, title=title, caption=caption)

@@ -5,7 +5,21 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from cptools.figures.style import FAINT, LINE_STYLES, OKABE_ITO, figure_style, text_width
+from cptools.figures.style import (
+    CAPTION_LINE,
+    FAINT,
+    LINE_STYLES,
+    OKABE_ITO,
+    TITLE_LINE,
+    caption_lines,
+    draw_caption,
+    draw_title,
+    figure_style,
+    plain,
+    text_room,
+    text_width,
+    title_lines,
+)
 
 MOST = len(OKABE_ITO)  # curves that can be told apart
 _PANEL, _LEFT, _EDGE, _BELOW = 3.0, 0.62, 0.2, 0.5  # inches
@@ -40,7 +54,7 @@ def roc_curves(curves: Sequence[Curve], *, title: str = "", caption: str = "") -
     Args:
         curves: In the order of the legend.
         title: Above the picture.
-        caption: One line below it.
+        caption: Below it.
 
     Returns:
         The figure, for `save_figure`.
@@ -52,16 +66,16 @@ def roc_curves(curves: Sequence[Curve], *, title: str = "", caption: str = "") -
         raise ValueError("there are no ROC curves to draw")
     if len(curves) > MOST:
         raise ValueError(f"{len(curves)} ROC curves cannot be told apart; draw at most {MOST}")
-    labels = [f"{curve.name}: {curve.area:.3f}" for curve in curves]
+    labels = [f"{plain(curve.name)}: {curve.area:.3f}" for curve in curves]
     with figure_style():
         entry = _HANDLE + max(text_width(label, 9) for label in labels)
-        texts = text_width(title, 11, bold=True), text_width(caption, 8)
-        room = max(_PANEL, entry, *texts)
+        room = max(_PANEL, entry, text_room(title, caption))
+        title, caption = title_lines(title, room), caption_lines(caption, room)
         width = _LEFT + room + _EDGE
         columns = min(len(curves), int(room / entry))
-        head = 0.12 + (_TITLE if title else 0)
+        head = 0.12 + (_TITLE if title else 0) + TITLE_LINE * title.count("\n")
         above = head + _LINE * -(-len(curves) // columns) + 0.12
-        below = _BELOW + (0.24 if caption else 0)
+        below = _BELOW + (0.24 if caption else 0) + CAPTION_LINE * caption.count("\n")
         height = above + _PANEL + below
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes((_LEFT / width, below / height, _PANEL / width, _PANEL / height))
@@ -82,11 +96,7 @@ def roc_curves(curves: Sequence[Curve], *, title: str = "", caption: str = "") -
             )[0]
             for k, (curve, label) in enumerate(zip(curves, labels, strict=True))
         ]
-        if title:
-            figure.text(
-                _LEFT / width, 1 - 0.12 / height, title,
-                ha="left", va="top", fontsize=11, fontweight="bold",
-            )  # fmt: skip
+        draw_title(figure, _LEFT, title)
         figure.legend(
             handles=lines,
             loc="upper left",
@@ -97,9 +107,5 @@ def roc_curves(curves: Sequence[Curve], *, title: str = "", caption: str = "") -
             labelspacing=0.4,
             columnspacing=1.4,
         )
-        if caption:
-            figure.text(
-                _LEFT / width, 0.1 / height, caption,
-                ha="left", va="bottom", fontsize=8, color=FAINT,
-            )  # fmt: skip
+        draw_caption(figure, _LEFT, caption)
     return figure

@@ -10,7 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from cptools.figures.style import FAINT, INK, OKABE_ITO, figure_style, shorten
+from cptools.figures.style import (
+    CAPTION_LINE,
+    INK,
+    OKABE_ITO,
+    TITLE_LINE,
+    caption_lines,
+    draw_caption,
+    draw_title,
+    figure_style,
+    shorten,
+    text_room,
+    title_lines,
+)
 
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")  # 8 and 7 share no divisor: all pairs differ
 _PANEL, _GAP, _LEFT, _RIGHT, _LEGEND = 3.0, 0.45, 0.42, 0.15, 1.25  # inches
@@ -44,7 +56,7 @@ def noise_scatter(
         clouds: What to draw, side by side.
         names: Class names, by label; all are in the legend.
         title: Above the panels.
-        caption: One line below them.
+        caption: Below them.
 
     Returns:
         The figure, for `save_figure`. Points lie in the order given, later ones on top.
@@ -59,12 +71,13 @@ def noise_scatter(
     if any(cloud.labels.min() < 0 or cloud.labels.max() >= len(names) for cloud in clouds):
         raise ValueError(f"expected labels of {len(names)} classes")
     lines = max(len(cloud.notes) for cloud in clouds)
-    above = 0.42 + (0.34 if title else 0)
-    below = 0.5 + 0.19 * lines + (0.26 if caption else 0)
-    height = above + max(_PANEL, 0.2 * len(names)) + below
-    width = _LEFT + len(clouds) * (_PANEL + _GAP) + _LEGEND + _RIGHT
-    width = max(width, _LEFT + 0.07 * len(caption) + _RIGHT)
     with figure_style():
+        room = max(len(clouds) * (_PANEL + _GAP) + _LEGEND, text_room(title, caption))
+        title, caption = title_lines(title, room), caption_lines(caption, room)
+        above = 0.42 + (0.34 if title else 0) + TITLE_LINE * title.count("\n")
+        below = 0.5 + 0.19 * lines + (0.26 if caption else 0) + CAPTION_LINE * caption.count("\n")
+        height = above + max(_PANEL, 0.2 * len(names)) + below
+        width = _LEFT + room + _RIGHT
         figure = Figure(figsize=(width, height))
         for i, cloud in enumerate(clouds):
             left = (_LEFT + i * (_PANEL + _GAP)) / width
@@ -90,16 +103,8 @@ def noise_scatter(
             labelspacing=0.45,
             handletextpad=0.2,
         )
-        if title:
-            figure.text(
-                _LEFT / width, (height - 0.12) / height, title,
-                ha="left", va="top", fontsize=11, fontweight="bold",
-            )  # fmt: skip
-        if caption:
-            figure.text(
-                _LEFT / width, 0.1 / height, caption,
-                ha="left", va="bottom", fontsize=8, color=FAINT,
-            )  # fmt: skip
+        draw_title(figure, _LEFT, title)
+        draw_caption(figure, _LEFT, caption)
     return figure
 
 

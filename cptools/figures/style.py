@@ -5,15 +5,19 @@ A light background of its own keeps a picture readable on dark pages; the colors
 with any color vision and, by their line styles, in black and white.
 """
 
+import functools
 import io
 import re
+import unicodedata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 
 # Okabe and Ito, Color universal design (2008), darkest first; their yellow is too light for lines.
@@ -21,9 +25,18 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 LINE_STYLES = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
 _MOST_PIXELS = 2**28  # a gigabyte while it is drawn
 INK, FAINT, GRID, PAPER = "#1A1A1A", "#5C5C5C", "#E3E3E0", "#FFFFFF"
+_FONT = "DejaVu Sans"  # comes with matplotlib: the same on every machine
+FALLBACKS = (  # for letters that it lacks: Chinese, Japanese, Korean and others
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR"),
+    *("Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
+    *("PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Noto Sans", "Noto Sans Devanagari"),
+    *("Noto Sans Thai", "Noto Sans Bengali", "Noto Sans Tamil", "Noto Emoji"),
+)
+TEXT = 6.0  # inches: title and caption make a picture wider up to here, then they are broken
+TITLE_LINE, CAPTION_LINE = 0.2, 0.15  # inches: each line but the first
 
 _STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 9,
     "text.color": INK,
     "text.usetex": False,
@@ -77,9 +90,44 @@ def figure_style() -> Iterator[None]:
         for key, value in mpl.rcParamsDefault.items()
         if not key.startswith(("backend", "interactive", "toolbar", "webagg", "tk.", "date.epoch"))
     }
-    settings: Any = {**defaults, **_STYLE}
-    with mpl.rc_context(settings):
+    settings: Any = {**defaults, **_STYLE, "font.family": [_FONT, *_installed(FALLBACKS)]}
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         yield
+
+
+@functools.cache
+def _installed(families: tuple[str, ...]) -> list[str]:
+    """Those of the families that this machine has."""
+    names = set(fontManager.get_font_names())
+    return [family for family in families if family in names]
+
+
+def missing_letters(figure: Figure) -> str:
+    """The letters of a figure that no font of this machine has, each once; a box stands for one."""
+    missing: dict[str, None] = {}
+    with figure_style():
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            letters = dict.fromkeys(text.get_text().replace("\n", ""))
+            known = _letters(text.get_fontproperties()) if letters else frozenset()
+            missing |= {letter: None for letter in letters if ord(letter) not in known}
+    return "".join(missing)
+
+
+def _letters(font: FontProperties) -> frozenset[int]:
+    """Code points that the families of a font have between them."""
+    paths = []
+    for family in font.get_family():
+        one = font.copy()
+        one.set_family(family)
+        paths.append(findfont(one))
+    return _code_points(tuple(paths))
+
+
+@functools.cache
+def _code_points(paths: tuple[str, ...]) -> frozenset[int]:
+    return frozenset(code for path in paths for code in get_font(path).get_charmap())
 
 
 def save_figure(
@@ -121,9 +169,72 @@ def save_figure(
     file.write(data)
 
 
+def plain(text: str) -> str:
+    """A text in one line, with a replacement character for each that cannot be drawn."""
+    return "".join("\ufffd" if is_control(letter) else letter for letter in text)
+
+
+def is_control(letter: str) -> bool:
+    """Whether a character is no letter or sign, but a control character or the like."""
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in "\ufffe\uffff"
+
+
 def shorten(name: str, most: int = 12) -> str:
     """A name that fits its place: of at most so many letters."""
+    name = plain(name)
     return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def text_room(title: str, caption: str) -> float:
+    """Room that title and caption ask for, in inches; to be called inside `figure_style`."""
+    wanted = text_width(plain(title), 11, bold=True), text_width(plain(caption), 8)
+    return min(TEXT, max(wanted))
+
+
+def title_lines(title: str, room: float) -> str:
+    """A title, broken where it is wider than so many inches."""
+    return _in_lines(plain(title), room, 11, bold=True)
+
+
+def caption_lines(caption: str, room: float) -> str:
+    """A caption, broken where it is wider than so many inches."""
+    return _in_lines(plain(caption), room, 8, bold=False)
+
+
+def draw_title(figure: Figure, left: float, title: str, *, edge: float = 0.12) -> None:
+    """Draw what `title_lines` returned, in inches from the left and from the top."""
+    width, height = figure.get_size_inches()
+    if title:
+        figure.text(
+            left / width, 1 - edge / height, title,
+            ha="left", va="top", fontsize=11, fontweight="bold",
+        )  # fmt: skip
+
+
+def draw_caption(figure: Figure, left: float, caption: str, *, edge: float = 0.1) -> None:
+    """Draw what `caption_lines` returned, in inches from the left and from the bottom."""
+    width, height = figure.get_size_inches()
+    if caption:
+        figure.text(
+            left / width, edge / height, caption,
+            ha="left", va="bottom", fontsize=8, color=FAINT,
+        )  # fmt: skip
+
+
+def _in_lines(text: str, room: float, points: float, *, bold: bool) -> str:
+    """A text in lines no wider than the room: broken at spaces, a longer word anywhere."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if text_width(longer, points, bold=bold) <= room:
+            lines[-1] = longer
+            continue
+        lines += [""] if lines[-1] else []
+        for letter in word:
+            if lines[-1] and text_width(lines[-1] + letter, points, bold=bold) > room:
+                lines.append("")
+            lines[-1] += letter
+    return "\n".join(lines)
 
 
 def text_width(text: str, points: float, *, bold: bool = False) -> float:

@@ -54,9 +54,98 @@ def test_picture_of_poison(tool, files, tmp_path):
     assert given.out == (tmp_path / "a.SVG").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("commands", "shown"),
+    [
+        (["cp-perturb --noise"], {"Random noise on shapes", "noise", "noisy"}),
+        (
+            ["cp-perturb --suite ucla --mix"],
+            {"Perturbation on shapes", "difference", "perturbed"},
+        ),
+        (["cp-perturb --kind fog"], {"Perturbation on shapes", "difference", "perturbed"}),
+        (["cp-defend --gray -q"], {"Defense on shapes", "difference", "defended"}),
+        (["cp-perturb --delta {delta}"], {"Poison on shapes", "noise", "poisoned"}),
+        (
+            ["cp-perturb --delta {delta}", "cp-perturb --kind fog --split test"],
+            {"Poison on shapes", "noise", "poisoned"},
+        ),
+        (
+            ["cp-perturb --delta {delta}", "cp-defend --gray --jpeg 10 -q"],
+            {"Poison and defense on shapes", "difference", "defended"},
+        ),
+    ],
+)
+def test_titles_and_rows_say_what_was_done(tool, make, tmp_path, files, commands, shown):
+    names = {"delta": files / "delta.safetensors"}
+    (tmp_path / "0").write_bytes((files / "clean.safetensors").read_bytes())
+    for k, command in enumerate(commands):
+        name, *words = command.format(**names).split()
+        make(name, tmp_path / f"{k}", *words, o=tmp_path / f"{k + 1}")
+    done = tool("cp-visualize", tmp_path / f"{len(commands)}", "--format", "svg")
+    assert (done.code, done.err) == (0, "")
+    assert shown <= set(texts(done.out))
+
+
+def test_of_a_change_without_a_history_no_more_is_said(tool, tmp_path, files):
+    poisoned = open_artifact(files / "poisoned.safetensors").read()
+    write_artifact(replace(poisoned, history=()), tmp_path / "a")
+    words = ["--dataset", files / "clean.safetensors", "--format", "svg"]
+    shown = set(texts(tool("cp-visualize", tmp_path / "a", *words).out))
+    assert {"Change on shapes", "difference", "changed"} <= shown
+
+
+def test_the_caption_says_where_an_applied_delta_comes_from(tool, make, tmp_path, files):
+    words = ["--delta", files / "delta.safetensors", "--fraction", 0.5]
+    make("cp-perturb", files / "clean.safetensors", *words, o=tmp_path / "part")
+    (caption,) = (
+        text
+        for text in texts(tool("cp-visualize", tmp_path / "part", "--format", "svg").out)
+        if text.startswith("cp-perturb: ")
+    )
+    assert caption.startswith("cp-perturb: delta (cp-generate: alg simclr mode class ")
+    assert caption.endswith(" seed 0) fraction 0.5 seed 0")
+
+
+@pytest.mark.parametrize("title", ["a\x01b", "a\nb", "\x7f", "a\udcffb", "\u2028"])
+def test_a_title_is_a_line_of_text(tool, files, title):
+    done = tool("cp-visualize", files / "delta.safetensors", "--title", title)
+    done.refused(f"--title holds the control character {title.strip('ab')!r}; give a line of plain")
+
+
+def test_letters_that_no_font_has_are_told_in_a_line(bash, files, tmp_path):
+    """Of a real process, in which Python shows warnings; U+E000 is nobody's letter."""
+    words = "--dpi 50 --title $'a\\xee\\x80\\x80 b' -o a.png"
+    command = f"cp-visualize {files / 'delta.safetensors'} {words}"
+    done = bash(command, tmp_path)
+    note = "cp-visualize: note: no font here has \\ue000, drawn as boxes; install one such as"
+    assert done.stderr.decode().startswith(note)
+    assert (done.returncode, done.stderr.count(b"\n")) == (0, 1)
+    assert bash(f"{command} -q", tmp_path).stderr == b""
+
+
+def test_nothing_is_remarked_where_nothing_can_be_cached(bash, files, tmp_path):
+    path = files / "delta.safetensors"
+    done = bash(f"MPLCONFIGDIR=/dev/null/no cp-visualize {path} --dpi 50 -o a.png", tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_pictures_are_read_by_another_tool(tool, tmp_path, pictures):
+    import shutil
+
+    folder = tmp_path / "my photos"
+    shutil.copytree(pictures, folder)
+    done = tool("cp-visualize", folder)
+    done.refused(
+        f"{folder} is a folder; make a dataset of it: cp-dataset '{folder}' | cp-visualize"
+    )
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
+    message = f"{archive} is an archive; make a dataset of it: cp-dataset {archive} | cp-visualize"
+    tool("cp-visualize", archive).refused(message)
+
+
 def test_delta_on_its_dataset(tool, files):
     alone = tool("cp-visualize", files / "delta.safetensors", "--format", "svg")
-    assert "class 9" in texts(alone.out)
+    assert {"class 9", "±8/255", "shown \u00d715.9"} <= set(texts(alone.out))
     words = ["--dataset", files / "clean.safetensors", "--format", "svg", "--title", "Mine"]
     dressed = tool("cp-visualize", files / "delta.safetensors", *words)
     assert {"Mine", "bar", "triangle"} <= set(texts(dressed.out))
@@ -66,7 +155,36 @@ def test_curves_of_several_encoders(tool, files):
     paths = [files / "encoder.safetensors"] * 2
     done = tool("cp-visualize", *paths, "--format", "svg")
     shown = texts(done.out)
-    assert {"encoder", "encoder (2)"} <= set(shown)
+    assert {"encoder", "encoder (2)", "simclr, resnet10 width 8"} <= set(shown)
+
+
+def test_curves_are_named_by_files_without_known_suffixes(tool, tmp_path, files):
+    encoder = open_artifact(files / "encoder.safetensors").read()
+    names = ("clean.simclr-0", "clean.moco-0", "v1.2")
+    for name, algorithm in zip(names, ("simclr", "moco", "moco"), strict=True):
+        write_artifact(replace(encoder, algorithm=algorithm), tmp_path / name)
+    paths = [tmp_path / f"{names[0]}.encoder", tmp_path / f"{names[1]}.encoder.safetensors"]
+    for path, name in zip(paths, names, strict=False):
+        (tmp_path / name).rename(path)
+    done = tool("cp-visualize", *paths, tmp_path / names[2], "--format", "svg")
+    shown = texts(done.out)
+    assert {*names, "moco, resnet10 width 8; simclr, resnet10 width 8"} <= set(shown)
+
+
+def test_the_number_of_an_encoder_counts_those_of_its_name(tool, tmp_path, files):
+    encoder = open_artifact(files / "encoder.safetensors").read()
+    loss = encoder.tensors["curve.loss"]
+    watched = {"curve.watch_loss": loss, "curve.eval_loss": loss}
+    paths = [tmp_path / "x" / "victim.encoder", tmp_path / "y" / "victim.encoder"]
+    for path in paths:
+        path.parent.mkdir()
+        write_artifact(replace(encoder, tensors={**encoder.tensors, **watched}), path)
+    shown = texts(tool("cp-visualize", *paths, "--format", "svg").out)
+    assert [text for text in shown if text.startswith("victim")] == [
+        f"{name}: {which} images"
+        for name in ("victim", "victim (2)")
+        for which in ("training", "watched")
+    ]
 
 
 def test_rows_that_were_chosen_find_their_clean_images(tool, make, tmp_path, files, pictures):
@@ -517,6 +635,40 @@ def test_a_caption_says_what_the_reports_do(tool, tmp_path, accuracies, facts, c
     assert caption in texts(tool("cp-visualize", *paths, "--format", "svg").out)
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (
+            "{encoder} --method distances --dataset {clean}",
+            {
+                "Images whose two views are close",
+                "close (%)",
+                "shapes, distances, 1 seed; 95% intervals over training images; close: a cosine"
+                " distance below 0.1",
+            },
+        ),
+        (
+            "{poisoned} --method changed",
+            {
+                "Changed images",
+                "changed (%)",
+                "shapes, changed, 1 seed; 95% intervals over training images",
+            },
+        ),
+        (
+            "{poisoned} --method separability",
+            {"shapes, separability, 1 seed; 95% intervals over held-out training images"},
+        ),
+    ],
+)
+def test_a_caption_says_which_images_were_counted(tool, tmp_path, files, words, shown):
+    names = {path.stem: path for path in files.iterdir()}
+    report = tmp_path / "a-0.jsonl"
+    assert tool("cp-probe", *words.format(**names).split(), "-o", report, "-q").code == 0
+    found = " ".join(texts(tool("cp-visualize", report, "--format", "svg").out))
+    assert all(text in found for text in shown)
+
+
 def test_a_grid_of_bars(tool, tmp_path, bars):
     paths = [
         path
@@ -663,7 +815,7 @@ def test_reports_that_cannot_be_drawn(tool, tmp_path, files):
             tool("cp-visualize", *paths).refused(f"{other} is no report, as others are; draw one")
     broken = tmp_path / "broken.jsonl"
     broken.write_text(report.read_text() + "text\n")
-    message = f"{broken} holds no reports of cp-probe; write them with cp-probe -o"
+    message = f"line 2 of {broken} is no report of cp-probe; was it cut off?"
     tool("cp-visualize", broken).refused(message)
     tool("cp-visualize", report, "--dataset", artifact).refused("--dataset does not apply to rep")
     tool("cp-visualize", report, "--subject", "noise").refused("--subject does not apply to rep")

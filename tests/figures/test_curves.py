@@ -19,7 +19,7 @@ RUNS = {
 
 def saved(figure: Any, format: Any) -> bytes:
     buffer = io.BytesIO()
-    save_figure(figure, buffer, format)
+    save_figure(figure, buffer, format, dpi=100)  # that of the figure: extents hold afterwards
     return buffer.getvalue()
 
 
@@ -72,15 +72,25 @@ def test_the_first_colors_are_visible_on_paper() -> None:
 
 
 def test_panels_and_text_do_not_overlap() -> None:
-    for num in (1, 3, 9):
-        runs = {f"contrastive poison {i}": RUNS["clean"] for i in range(num)}
-        figure = training_curves(runs, title="Title", caption="Caption")
+    for num, words, quantities in (
+        (1, 1, 3),
+        (3, 1, 3),
+        (9, 1, 3),
+        (12, 3, 3),
+        (2, 9, 3),
+        (3, 1, 1),
+    ):
+        curves = {name: RUNS["clean"][name] for name in list(RUNS["clean"])[:quantities]}
+        runs = {f"{'contrastive ' * words}poison {i}": curves for i in range(num)}
+        figure = training_curves(runs, title="Title " * words, caption="Caption " * words**3)
         saved(figure, "png")  # draws, so that extents are known
         boxes = [axes.get_tightbbox() for axes in figure.axes]
         boxes += [text.get_window_extent() for text in figure.texts]
         boxes += [legend.get_window_extent() for legend in figure.legends]
         for i, box in enumerate(boxes):
             assert figure.bbox.x0 <= box.x0
+            assert box.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= box.y0
             assert box.y1 <= figure.bbox.y1 + 1
             for other in boxes[:i]:
                 assert not box.overlaps(other)
@@ -108,3 +118,8 @@ def test_bad_arguments_are_refused() -> None:
         training_curves({})
     with pytest.raises(ValueError, match="no panel for"):
         training_curves({"a": {"accuracy": [1.0]}})
+
+
+def test_a_label_is_in_the_legend_whatever_it_begins_with() -> None:
+    (legend,) = training_curves({"_a": RUNS["clean"], "b": RUNS["poison"]}).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["_a", "b"]

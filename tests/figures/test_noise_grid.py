@@ -75,10 +75,11 @@ def test_size_follows_the_images() -> None:
 def test_labels_say_what_is_seen() -> None:
     clean, poisoned = poisoned_pair(2)
     figure = noise_grid(
-        clean, poisoned, ["$5 bill", "an immoderately long name"], levels=8, title="T", caption="C"
-    )
+        clean, poisoned, ["$5 bill", "an immoderately long name"],
+        levels=8, difference="other", changed="noisy", title="T", caption="C",
+    )  # fmt: skip
     texts = [text.get_text() for text in figure.texts]
-    for expected in ("T", "C", "clean", "noise", "poisoned", "$5 bill", "an immodera…"):
+    for expected in ("T", "C", "clean", "other", "noisy", "$5 bill", "an immodera…"):
         assert expected in texts
     assert "±8/255\nshown \u00d715.9" in texts
 
@@ -125,9 +126,12 @@ def test_bad_arguments_are_refused() -> None:
 def test_a_delta_alone_is_one_row_of_noise() -> None:
     delta = np.zeros((2, 3, 8, 8), dtype=np.float32)
     delta[0], delta[1] = -1, 1
-    figure = delta_grid(delta, ["a", "b"], title="t", caption="c")
+    figure = delta_grid(delta, ["a", "b"], levels=8, title="t", caption="c")
     pictures = [axes.get_images()[0].get_array() for axes in figure.axes]
     assert [int(np.asarray(p).min()) for p in pictures] == [0, 255]
     assert [int(np.asarray(p).max()) for p in pictures] == [0, 255]
     with pytest.raises(ValueError, match="K names"):
-        delta_grid(delta, ["a"])
+        delta_grid(delta, ["a"], levels=8)
+    assert "±8/255\nshown \u00d715.9" in [text.get_text() for text in figure.texts]
+    less = delta_grid(delta, ["a", "b"], levels=0)  # than a gray level
+    assert not any("255" in text.get_text() for text in less.texts)

@@ -3,14 +3,30 @@
 import io
 import re
 from typing import Any
+from xml.dom import minidom
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from cptools.figures import style
 from cptools.figures.bars import Bar, accuracy_bars
-from cptools.figures.style import OKABE_ITO, save_figure
+from cptools.figures.curves import training_curves
+from cptools.figures.histogram import distance_histograms
+from cptools.figures.image_grid import Row, image_grid
+from cptools.figures.roc import Curve, roc_curves
+from cptools.figures.scatter import Cloud, noise_scatter
+from cptools.figures.style import (
+    OKABE_ITO,
+    TEXT,
+    caption_lines,
+    figure_style,
+    missing_letters,
+    save_figure,
+    text_width,
+    title_lines,
+)
 
 # Of linear RGB, what a person with deuteranopia sees: Machado, Oliveira and Fernandes (2009).
 DEUTERANOPIA = np.array(
@@ -69,3 +85,79 @@ def test_without_a_width_a_picture_is_as_it_was_made() -> None:
 def test_what_would_take_all_memory_is_refused() -> None:
     with pytest.raises(ValueError, match="the picture is too large;"):
         saved(dpi=1200, width=90)
+
+
+TITLE = "A title of which there is more than a page is wide " * 3
+LONG = {"title": TITLE, "caption": "A caption that is longer, too; " * 9}
+PIXELS = np.zeros((1, 3, 4, 4), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda name, **texts: accuracy_bars([Bar(name, [1.0], 1, 0, 2, name)], **texts),
+        lambda name, **texts: roc_curves([Curve(name, [0, 1], [0, 1], 0.5)], **texts),
+        lambda name, **texts: distance_histograms({name: [1]}, [0, 1], **texts),
+        lambda name, **texts: training_curves({name: {"loss": [1, 2]}, "b": {}}, **texts),
+        lambda name, **texts: image_grid([Row(name, PIXELS)], [name], **texts),
+        lambda name, **texts: noise_scatter(
+            [Cloud(name, np.zeros((1, 2)), np.zeros(1, int), (0.5, 0.5))], [name], **texts
+        ),
+    ],
+    ids=["bars", "roc", "histogram", "curves", "images", "scatter"],
+)
+class TestEveryPicture:
+    def test_long_texts_are_broken(self, draw: Any) -> None:
+        plain, figure = draw("a"), draw("a", **LONG)
+        assert figure.get_figwidth() <= max(plain.get_figwidth(), TEXT + 1.5)
+        assert figure.get_figheight() > plain.get_figheight()
+        shown = {" ".join(text.get_text().split()): text for text in figure.texts}
+        title, caption = (shown[text.strip()] for text in LONG.values())
+        save_figure(figure, io.BytesIO(), dpi=100)  # draws, so that extents are known
+        boxes = [text.get_window_extent() for text in (title, caption)]
+        boxes += [axes.get_tightbbox() for axes in figure.axes]
+        boxes += [legend.get_window_extent() for legend in figure.legends]
+        for i, box in enumerate(boxes):
+            assert box.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= box.y0
+            assert box.y1 <= figure.bbox.y1 + 1
+            assert not any(box.overlaps(other) for other in boxes[:i])
+
+    def test_what_is_no_text_makes_no_invalid_file(self, draw: Any) -> None:
+        texts = dict.fromkeys(("title", "caption"), "a\x01\n\udcffb")
+        buffer = io.BytesIO()
+        save_figure(draw("_\x01\n\udcff", **texts), buffer, "svg")
+        minidom.parseString(buffer.getvalue())
+        assert "a\ufffd\ufffd\ufffdb" in buffer.getvalue().decode()
+        assert "_\ufffd\ufffd\ufffd" in buffer.getvalue().decode()
+
+
+def test_lines_are_broken_at_spaces_and_long_words_anywhere() -> None:
+    with figure_style():
+        room = text_width("mmmm mmmm", 8)
+        lines = caption_lines("mmmm mmmm mmmm " + "m" * 20, room).split("\n")
+        assert lines[:2] == ["mmmm mmmm", "mmmm"]
+        assert "".join(lines[2:]) == "m" * 20
+        assert all(text_width(line, 8) <= room for line in lines)
+        assert title_lines("", room) == ""
+
+
+def lettered(letter: str) -> Any:
+    return accuracy_bars([Bar(f"a{letter}", [50.0], 50, 40, 60)], title=f"{letter}b", caption="c")
+
+
+def drawn(letter: str) -> bytes:
+    buffer = io.BytesIO()
+    save_figure(lettered(letter), buffer, "svg")
+    return buffer.getvalue()
+
+
+def test_letters_of_another_font(monkeypatch: Any) -> None:
+    """Matplotlib brings along another font with U+2336, and none with U+732B."""
+    monkeypatch.setattr(style, "FALLBACKS", ())
+    without, boxes = drawn("x"), drawn("\u2336")
+    assert missing_letters(lettered("\u2336x")) == "\u2336"
+    monkeypatch.setattr(style, "FALLBACKS", ("no such font", "STIXGeneral"))
+    assert drawn("x") == without
+    assert drawn("\u2336") != boxes
+    assert missing_letters(lettered("\u2336\u732b\u732b")) == "\u732b"
