@@ -24,7 +24,26 @@ def clean_images(poisoned: "Dataset", given: "str | Dataset | None", *, need: st
     rows = clean_rows(poisoned, clean)
     if clean.train_images.shape[1:] != poisoned.train_images.shape[1:]:
         raise UsageError("clean and poisoned images differ in size; give the right --dataset")
+    if given is not None:
+        _check_made_of(poisoned, clean)
     return clean.train_images if rows is None else clean.train_images[rows]
+
+
+def _check_made_of(poisoned: "Dataset", clean: "Dataset") -> None:
+    """Raise `UsageError` where both tell what they were made of, and it is not the same."""
+    from cptools.artifacts.history import dataset_digest
+
+    told = [step.inputs["input"].digest for step in poisoned.history if "input" in step.inputs]
+    if poisoned.source is not None:
+        told.append(poisoned.source.digest)
+        if clean.source is not None and clean.source.digest == poisoned.source.digest:
+            return
+    digest = dataset_digest(clean)
+    if told and digest not in told:
+        raise UsageError(
+            f"{clean.name} ({digest[:12]}) is not what {poisoned.name} ({told[0][:12]}) was made"
+            " of; give that dataset with --dataset"
+        )
 
 
 def count_changed(poisoned: "Dataset", given: str | None) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cptools.cli import _options as opt
-from cptools.cli._app import UsageError, Version, make_app, run, tool
+from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._data import SOURCES, entry, main_input, open_dataset
 from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
 from cptools.cli._work import end_dry_run, show_settings
@@ -119,7 +119,20 @@ def select(
         "precision": "bf16" if choose_bf16(precision, place) else "fp32",
     }
     show_settings(settings, verbose=verbose)
-    deliver(_select(reader.read(), proxy, settings, place), target, o=output, quiet=quiet)
+    if method == "sas" and fraction > 0.5:
+        say("note: beyond a half, sas adds the images least like those that it kept", quiet=quiet)
+    dataset = reader.read()
+    coreset = _select(dataset, proxy, settings, place)
+    lost = _lost_classes(dataset, coreset)
+    if lost:
+        say(f"note: no image of {', '.join(lost)} is kept", quiet=quiet)
+    deliver(coreset, target, o=output, quiet=quiet)
+
+
+def _lost_classes(dataset: "Dataset", coreset: "Dataset") -> list[str]:
+    """Names of the classes that the coreset has no image of."""
+    lost = {*dataset.train_labels.tolist()} - {*coreset.train_labels.tolist()}
+    return [dataset.classes[label] for label in sorted(lost)]
 
 
 def _select(
@@ -184,10 +197,9 @@ def _embeddings(
         }
     else:
         options |= {"mean": proxy.mean, "std": proxy.std}
-    found: Tensor = load(EMBEDDINGS[kind])(
-        network, embed, torch.from_numpy(dataset.train_images), **options
+    return _finite(
+        load(EMBEDDINGS[kind])(network, embed, torch.from_numpy(dataset.train_images), **options)
     )
-    return found
 
 
 def _latent_classes(
@@ -208,7 +220,16 @@ def _latent_classes(
         bf16=settings["precision"] == "bf16",
     )
     num = settings["classes"] or len(dataset.classes)
-    return latent_classes(found, num, seed=settings["seed"])
+    return latent_classes(_finite(found), num, seed=settings["seed"])
+
+
+def _finite(found: "Tensor") -> "Tensor":
+    """What an encoder makes of images, if it can be compared."""
+    if not found.isfinite().all():
+        raise UsageError(
+            "the encoder makes numbers of these images that are not finite; give another --encoder"
+        )
+    return found
 
 
 def main() -> None:

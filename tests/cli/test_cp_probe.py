@@ -673,6 +673,9 @@ def test_how_much_of_a_coreset_is_poisoned(tool, tmp_path, files):
             round(100 * end, 2) for end in wilson(changed, total)
         )
     assert sentence(line).startswith(f"{line['changed_percent']:.1f} % of {total} images of shapes")
+    other = tmp_path / "other"
+    tool("cp-dataset", "shapes", "--limit", 64, "--limit-test", 32, "--seed", 7, "-o", other)
+    tool("cp-probe", part, "--method", "changed", "--dataset", other).refused("was made of; give")
     tool("cp-probe", files / "encoder.safetensors", "--method", "changed").refused(
         "--method changed measures a dataset, this is an encoder;"
     )

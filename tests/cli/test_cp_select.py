@@ -160,7 +160,38 @@ def test_dry_run(tool, files):
 
 def test_printed_history_gives_the_same_bytes(same_again, make, tmp_path, files):
     make(
-        "cp-select", files / "clean.safetensors", "--fraction", 0.3, "--encoder",
+        "cp-select", files / "clean.safetensors", "--fraction", 0.5, "--encoder",
         files / "encoder.safetensors", "--classes", 3, o=tmp_path / "a",
     )  # fmt: skip
     same_again(tmp_path / "a")
+
+
+def test_what_a_coreset_lacks_is_told(tool, tmp_path, files, clean):
+    words = (files / "clean.safetensors", "--method", "random", "--fraction", 0.25, "-o")
+    done = tool("cp-select", *words, tmp_path / "a")
+    kept = {*open_artifact(tmp_path / "a").read().train_labels.tolist()}
+    lost = [name for label, name in enumerate(clean.classes) if label not in kept]
+    assert lost, "16 images of ten classes: of one in a hundred such draws all are kept"
+    assert (done.code, done.err) == (
+        0,
+        f"cp-select: note: no image of {', '.join(lost)} is kept\n",
+    )
+    assert tool("cp-select", *words, tmp_path / "b", "-q").err == ""
+
+
+def test_sas_beyond_a_half_is_told(tool, tmp_path, files):
+    words = (files / "clean.safetensors", "--encoder", files / "encoder.safetensors", "--fraction")
+    told = "note: beyond a half, sas adds the images least like those that it kept"
+    assert told in tool("cp-select", *words, 0.6, "-o", tmp_path / "a").err
+    assert told not in tool("cp-select", *words, 0.5, "-o", tmp_path / "b").err
+
+
+@pytest.mark.parametrize("method", ["sas", "paper2"])
+def test_a_proxy_that_overflows(tool, tmp_path, files, method):
+    proxy = open_artifact(files / "encoder.safetensors").read()
+    huge = {name: array * 1e30 for name, array in proxy.tensors.items() if "conv" in name}
+    write_artifact(replace(proxy, tensors={**proxy.tensors, **huge}), tmp_path / "huge")
+    tool(
+        "cp-select", files / "clean.safetensors", "--method", method, "--fraction", 0.5,
+        "--encoder", tmp_path / "huge",
+    ).refused("not finite; give another --encoder")  # fmt: skip
