@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,6 +166,12 @@ def _export(made: "Dataset", folder: Path, *, quiet: bool) -> None:
     say(f"wrote {len(made.train_images) + len(made.test_images)} images to {folder}", quiet=quiet)
 
 
+def _count_kinds(names: Iterable[str]) -> dict[str, int]:
+    """How many images have had which natural perturbations, whatever their strengths."""
+    kinds = Counter("+".join(s.partition(":")[0] for s in name.split("+")) for name in names)
+    return dict(kinds.most_common())
+
+
 def _describe(made: "Dataset", *, as_json: bool) -> None:
     """Kind, sizes, statistics and digest on stdout."""
     from cptools.artifacts.history import dataset_digest
@@ -181,10 +189,16 @@ def _describe(made: "Dataset", *, as_json: bool) -> None:
         "sha256": dataset_digest(made),
         "source": made.source.name if made.source else None,
     }
+    for part in ("train", "test"):
+        numbers = getattr(made, f"{part}_perturbation")
+        if numbers is not None:
+            facts[f"{part}_perturbed"] = _count_kinds(made.perturbations[n] for n in numbers)
     if as_json or not sys.stdout.isatty():
         typer.echo(json.dumps(facts))
         return
     for name, value in facts.items():
+        if isinstance(value, dict):
+            value = [f"{name} {count}" for name, count in value.items()]
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         typer.echo(f"{name:14}  {shown}")
 

@@ -127,6 +127,19 @@ def test_info(tool, files):
         assert facts["sha256"] == dataset_digest(clean)
 
 
+def test_info_counts_natural_perturbations(tool, tmp_path, files):
+    for before, after, words in (
+        (files / "clean.safetensors", "a", ["--kind", "rotate,shear", "--mix"]),
+        (tmp_path / "a", "b", ["--kind", "fog", "--fraction", 0.5, "--split", "both"]),
+    ):
+        tool("cp-perturb", before, *words, "-o", tmp_path / after)
+    facts = json.loads(tool("cp-dataset", tmp_path / "b", "--info").out)
+    assert {*facts["train_perturbed"]} == {"rotate", "shear", "rotate+fog", "shear+fog"}
+    assert sum(facts["train_perturbed"].values()) == 64
+    assert sum(n for name, n in facts["train_perturbed"].items() if "fog" in name) == 32
+    assert facts["test_perturbed"] == {"none": 16, "fog": 16}
+
+
 def test_info_and_file(tool, tmp_path, files):
     path = tmp_path / "a"
     done = tool("cp-dataset", files / "clean.safetensors", "--info", "-o", path)
