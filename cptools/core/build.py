@@ -104,6 +104,9 @@ def build_algorithm(
         seed: of the initial weights.
         role: "attacker" or "victim"; keeps the two from starting at the same weights where their
             seeds are equal: the attacker cannot know the victim's initialization (CP section 3).
+
+    Raises:
+        ValueError: views are to share what an algorithm of one view cannot.
     """
     options = {
         argument: _number(option, values[option])
@@ -111,6 +114,8 @@ def build_algorithm(
         if option in values
     }
     kind = load(ALGORITHMS[alg])
+    if kind.num_views == 1 and values.get("share_views"):
+        raise ValueError(f"--share-views does not apply to --alg {alg}, which sees one view")
     if kind.needs_classes:
         options["num_classes"] = num_classes
     if kind.needs_pixels:

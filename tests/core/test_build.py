@@ -56,6 +56,13 @@ def test_encoders_by_name(name: str) -> None:
     assert DEFAULT_WIDTH.keys() == ENCODERS.keys()
 
 
+@pytest.mark.parametrize("alg", ["cmc", "supervised"])
+def test_one_view_shares_nothing(alg: str) -> None:
+    values = values_of(alg, share_views="crop")
+    with pytest.raises(ValueError, match=f"--share-views does not apply to --alg {alg}"):
+        build_algorithm(alg, values, num_classes=2, mean=MEAN, std=STD, seed=0)
+
+
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_options_reach_the_algorithm(alg: str) -> None:
     changes = {
