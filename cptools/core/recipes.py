@@ -198,9 +198,9 @@ def _check_effect(changed: Sequence[str], values: Mapping[str, Any]) -> None:
     The recipe's own are typed by whoever repeats a history, which tells all of them.
     """
     views = values.get("views", "").split(",")
-    for key in changed:
-        if _ABOUT.get(key, views[0]) not in views:
-            flag, name = "--" + key.replace("_", "-"), _ABOUT[key]
+    for key, name in _ABOUT.items():
+        if key in changed and name not in views:
+            flag = "--" + key.replace("_", "-")
             raise ValueError(f"{flag} needs {name}; give --views {','.join([*views, name])}")
     for name in filter(None, values.get("share_views", "").split(",")):
         if name not in views:
