@@ -19,10 +19,10 @@ CONTACTS = {"train": 7, "test": 3}  # images a class
 POINTS = 2000  # in a panel; more hide each other
 SEED = 0  # that of cp-probe, unless it is told another
 
-_TITLES = {  # of bars, and what they are, by what the reports tell
-    "accuracy": ("Accuracy", "accuracy (%)"),
-    "changed": ("Changed images", "changed (%)"),
-    "close": ("Images whose two views are close", "close (%)"),
+_TITLES = {  # of bars, by the share of images that the reports tell
+    "accuracy": "Accuracy",
+    "changed": "Changed images",
+    "close": "Images whose two views are close",
 }
 
 
@@ -170,11 +170,10 @@ def draw_accuracies(
         name, series = condition.cell() if grid else (condition.name, "")
         told = paper.get(condition.name)
         bars.append(Bar(name, condition.values, *condition.interval(), series, told))
-    heading, label = _TITLES[conditions[0].probes[0].share]
     return accuracy_bars(
         bars,
-        label=label,
-        title=heading if title is None else title,
+        label=conditions[0].label,
+        title=_TITLES[conditions[0].probes[0].share] if title is None else title,
         caption=_measured(conditions) + ("; diamonds: the paper" if paper else ""),
     )
 

@@ -196,9 +196,9 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         if (Path(file).name, text) in seen:
             continue
         seen.add((Path(file).name, text))
-        lines = _read(file, text)
+        name, seed = _split(file)
+        lines = _read(file, text, seed)
         several = len({line.digest for line in lines}) > 1
-        name, _ = _split(file)
         if not name:
             raise UsageError(f"{file} has no name to tell it by; call it such as clean-0.jsonl")
         for line in lines:
@@ -280,9 +280,8 @@ def _text(file: str) -> str:
         raise UsageError(f"{file}: {error.strerror}; give reports of cp-probe") from None
 
 
-def _read(file: str, text: str) -> list[Probe | Finding]:
+def _read(file: str, text: str, seed: int | None) -> list[Probe | Finding]:
     """The reports in a file of JSON lines."""
-    _, seed = _split(file)
     reports: list[Probe | Finding] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:

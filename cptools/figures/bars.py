@@ -11,12 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from cptools.figures.style import (
-    CAPTION_LINE,
     FAINT,
     INK,
     OKABE_ITO,
     PAPER,
-    TITLE_LINE,
+    caption_height,
     caption_lines,
     draw_caption,
     draw_title,
@@ -24,6 +23,7 @@ from cptools.figures.style import (
     plain,
     text_room,
     text_width,
+    title_height,
     title_lines,
 )
 
@@ -105,9 +105,9 @@ def accuracy_bars(
         columns = min(max(len(entries), 1), int(room / entry))
         legend = -(-len(entries) // columns)
         heads = 0.14 if is_told else 0
-        head = (_TITLE if title else 0) + TITLE_LINE * title.count("\n")
+        head = title_height(title, _TITLE)
         above = _EDGE + head + 0.22 * legend + heads
-        below = _AXIS + (0.24 if caption else 0) + CAPTION_LINE * caption.count("\n")
+        below = _AXIS + caption_height(caption)
         height = above + panel + below
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes((left / width, below / height, _PANEL / width, panel / height))

@@ -6,11 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cptools.figures.style import (
-    CAPTION_LINE,
     FAINT,
     LINE_STYLES,
     OKABE_ITO,
-    TITLE_LINE,
+    caption_height,
     caption_lines,
     draw_caption,
     draw_title,
@@ -18,6 +17,7 @@ from cptools.figures.style import (
     plain,
     text_room,
     text_width,
+    title_height,
     title_lines,
 )
 
@@ -67,9 +67,9 @@ def training_curves(
         title, caption = title_lines(title, room), caption_lines(caption, room)
         columns = min(len(runs), int(room / entry)) if entry else 1
         lines = -(-len(runs) // columns) if entry else 0
-        head = 0.12 + (0.28 if title else 0) + TITLE_LINE * title.count("\n")
+        head = 0.12 + title_height(title, 0.28)
         above = head + (0.36 if title else 0.3) + 0.22 * lines
-        below = 0.52 + (0.24 if caption else 0) + CAPTION_LINE * caption.count("\n")
+        below = 0.52 + caption_height(caption)
         height = _HEIGHT + above + below
         width = _LEFT + room + _RIGHT
         figure = Figure(figsize=(width, height))

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from cptools.figures.style import (
-    CAPTION_LINE,
     LINE_STYLES,
     OKABE_ITO,
-    TITLE_LINE,
+    caption_height,
     caption_lines,
     draw_caption,
     draw_title,
@@ -16,6 +15,7 @@ from cptools.figures.style import (
     plain,
     text_room,
     text_width,
+    title_height,
     title_lines,
 )
 
@@ -58,9 +58,8 @@ def distance_histograms(
         entry = _HANDLE + max(text_width(label, 9) for label in labels)
         room = max(_WIDTH, entry, text_room(title, caption))
         title, caption = title_lines(title, room), caption_lines(caption, room)
-        more = TITLE_LINE * title.count("\n")
-        above = 0.14 + (0.34 if title else 0) + more + 0.22 * len(series)
-        below = 0.52 + (0.24 if caption else 0) + CAPTION_LINE * caption.count("\n")
+        above = 0.14 + title_height(title, 0.34) + 0.22 * len(series)
+        below = 0.52 + caption_height(caption)
         height = above + _PANEL + below
         width = _LEFT + room + _RIGHT
         figure = Figure(figsize=(width, height))
@@ -87,7 +86,7 @@ def distance_histograms(
         figure.legend(
             handles=outlines,
             loc="upper left",
-            bbox_to_anchor=(_LEFT / width, 1 - (0.12 + (0.28 if title else 0) + more) / height),
+            bbox_to_anchor=(_LEFT / width, 1 - (0.12 + title_height(title, 0.28)) / height),
             borderaxespad=0,
             borderpad=0,
             labelspacing=0.4,

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from cptools.figures.style import (
     FAINT,
     INK,
-    TITLE_LINE,
     caption_lines,
     draw_caption,
     draw_title,
@@ -20,6 +19,7 @@ from cptools.figures.style import (
     shorten,
     text_room,
     text_width,
+    title_height,
     title_lines,
 )
 
@@ -71,7 +71,7 @@ def image_grid(
     with figure_style():
         room = max(num * (cell[0] + _GAP) - _GAP, text_room(title, caption))
         title, caption = title_lines(title, room), caption_lines(caption, room)
-        top = _EDGE + (_TITLE if title else 0) + TITLE_LINE * title.count("\n") + _NAMES
+        top = _EDGE + title_height(title, _TITLE) + _NAMES
         bottom = _EDGE + (_CAPTION if caption else 0) + _LINE * caption.count("\n")
         height = top + len(rows) * (cell[1] + _GAP) - _GAP + bottom
         labels = [_broken(row.label, most=max(1, int(cell[1] / _LINE))) for row in rows]

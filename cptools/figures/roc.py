@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from cptools.figures.style import (
-    CAPTION_LINE,
     FAINT,
     LINE_STYLES,
     OKABE_ITO,
-    TITLE_LINE,
+    caption_height,
     caption_lines,
     draw_caption,
     draw_title,
@@ -18,6 +17,7 @@ from cptools.figures.style import (
     plain,
     text_room,
     text_width,
+    title_height,
     title_lines,
 )
 
@@ -73,9 +73,9 @@ def roc_curves(curves: Sequence[Curve], *, title: str = "", caption: str = "") -
         title, caption = title_lines(title, room), caption_lines(caption, room)
         width = _LEFT + room + _EDGE
         columns = min(len(curves), int(room / entry))
-        head = 0.12 + (_TITLE if title else 0) + TITLE_LINE * title.count("\n")
+        head = 0.12 + title_height(title, _TITLE)
         above = head + _LINE * -(-len(curves) // columns) + 0.12
-        below = _BELOW + (0.24 if caption else 0) + CAPTION_LINE * caption.count("\n")
+        below = _BELOW + caption_height(caption)
         height = above + _PANEL + below
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes((_LEFT / width, below / height, _PANEL / width, _PANEL / height))

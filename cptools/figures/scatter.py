@@ -11,16 +11,16 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from cptools.figures.style import (
-    CAPTION_LINE,
     INK,
     OKABE_ITO,
-    TITLE_LINE,
+    caption_height,
     caption_lines,
     draw_caption,
     draw_title,
     figure_style,
     shorten,
     text_room,
+    title_height,
     title_lines,
 )
 
@@ -74,8 +74,8 @@ def noise_scatter(
     with figure_style():
         room = max(len(clouds) * (_PANEL + _GAP) + _LEGEND, text_room(title, caption))
         title, caption = title_lines(title, room), caption_lines(caption, room)
-        above = 0.42 + (0.34 if title else 0) + TITLE_LINE * title.count("\n")
-        below = 0.5 + 0.19 * lines + (0.26 if caption else 0) + CAPTION_LINE * caption.count("\n")
+        above = 0.42 + title_height(title, 0.34)
+        below = 0.5 + 0.19 * lines + caption_height(caption, 0.26)
         height = above + max(_PANEL, 0.2 * len(names)) + below
         width = _LEFT + room + _RIGHT
         figure = Figure(figsize=(width, height))

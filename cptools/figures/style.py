@@ -34,7 +34,7 @@ FALLBACKS = (  # for letters that it lacks: Chinese, Japanese, Korean and others
     *("Noto Sans Thai", "Noto Sans Bengali", "Noto Sans Tamil", "Noto Emoji"),
 )
 TEXT = 6.0  # inches: title and caption make a picture wider up to here, then they are broken
-TITLE_LINE, CAPTION_LINE = 0.2, 0.15  # inches: each line but the first
+_TITLE_LINE, _CAPTION_LINE = 0.2, 0.15  # inches: each line but the first
 
 _STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -199,6 +199,16 @@ def title_lines(title: str, room: float) -> str:
 def caption_lines(caption: str, room: float) -> str:
     """A caption, broken where it is wider than so many inches."""
     return _in_lines(plain(caption), room, 8, bold=False)
+
+
+def title_height(title: str, first: float) -> float:
+    """Room for what `title_lines` returned, in inches; its first line takes as much as is given."""
+    return first + _TITLE_LINE * title.count("\n") if title else 0.0
+
+
+def caption_height(caption: str, first: float = 0.24) -> float:
+    """Room for what `caption_lines` returned, in inches, as of `title_height`."""
+    return first + _CAPTION_LINE * caption.count("\n") if caption else 0.0
 
 
 def draw_title(figure: Figure, left: float, title: str, *, edge: float = 0.12) -> None:
