@@ -7,7 +7,7 @@ from html import escape
 from urllib.parse import quote
 
 from cptools import __version__
-from cptools.cli._markdown import Table, Text
+from cptools.cli._markdown import Table
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
@@ -59,6 +59,8 @@ pre {
   font: 0.8rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace;
   white-space: pre-wrap; overflow-wrap: anywhere;
 }
+code { font: 0.9em ui-monospace, "DejaVu Sans Mono", monospace; }
+pre code { font: inherit; }
 .note { color: var(--faint); font-size: 0.875rem; }
 @media (max-width: 30rem) {
   th, td { padding: 0.3rem 0.5rem; }
@@ -97,14 +99,6 @@ def document(title: str, body: Iterable[str]) -> bytes:
         "</html>",
     ]
     return ("\n".join(lines) + "\n").encode("utf-8", "replace")
-
-
-def text(block: Text) -> str:
-    """A heading below those of sections, or a paragraph."""
-    if block.level:
-        level = min(block.level + 2, 6)
-        return f"<h{level}>{plain(block.text)}</h{level}>"
-    return f"<p>{plain(block.text)}</p>"
 
 
 def table(block: Table, is_held: Callable[[int, int], bool]) -> str:

@@ -1,22 +1,27 @@
-"""Markdown as the tools write it: headings, paragraphs, tables and fenced code."""
+"""Markdown as a page shows it: tables, which it marks, and HTML of everything else."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from html import escape
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
 
 
 @dataclass(frozen=True)
 class Text:
-    """A heading or a paragraph.
+    """Anything but a table: a heading, a paragraph, a list, code.
 
     Attributes:
-        text: without its marks, in one line.
-        level: of a heading, from 1 on; 0 for a paragraph.
+        text: of a heading or a paragraph, in one line, with the marks inside it.
+        level: of a heading, from 1 on; 0 for all else.
+        html: to be shown; headings two levels lower, below those of a page and its sections.
     """
 
     text: str
-    level: int = 0
+    level: int
+    html: str
 
 
 @dataclass(frozen=True)
@@ -38,58 +43,47 @@ class Table:
         return [f"{row}.{column}" for row, *_ in self.body for column in self.head[1:]]
 
 
-@dataclass(frozen=True)
-class Code:
-    """Fenced code.
-
-    Attributes:
-        lines: as they stand between the fences.
-    """
-
-    lines: str
-
-
-Block = Text | Table | Code
-_FENCED = re.compile(r"^```[^`\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
+Block = Text | Table
 
 
 def read_markdown(text: str) -> list[Block]:
-    """Split a text into blocks. What is of another kind counts as a paragraph."""
-    blocks: list[Block] = []
-    for n, part in enumerate(_FENCED.split(text)):
-        blocks += [Code(part.rstrip("\n"))] if n % 2 else _unfenced(part)
-    return blocks
-
-
-def _unfenced(text: str) -> list[Block]:
+    """Split a text (CommonMark, and tables) into blocks. HTML in it is shown as it stands."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    # The page is read anywhere, so files beside the text are not there: of links, the words stay.
+    for rule in ("link_open", "link_close"):
+        parser.add_render_rule(rule, _nothing)
+    parser.add_render_rule("image", _instead)
     return [
-        block
-        for kind, lines in groupby(map(str.strip, text.splitlines()), _kind)
-        if kind != "blank"
-        for block in _blocks(kind, list(lines))
+        Table(*_lines(node)) if node.type == "table" else _text(node, parser)
+        for node in SyntaxTreeNode(parser.parse(text)).children
     ]
 
 
-def _kind(line: str) -> str:
-    if re.match("#{1,6} ", line):
-        return "heading"
-    return "table" if line.startswith("|") else "text" if line else "blank"
+def _text(node: SyntaxTreeNode, parser: MarkdownIt) -> Text:
+    words = [" ".join(child.content.split()) for child in node.children if child.type == "inline"]
+    level = int(node.tag[1]) if node.type == "heading" else 0
+    tokens = node.to_tokens()
+    for token in tokens if level else ():
+        token.tag = token.tag and f"h{min(level + 2, 6)}"
+    html: str = parser.renderer.render(tokens, parser.options, {})
+    return Text(" ".join(words), level, html.strip())
 
 
-def _blocks(kind: str, lines: list[str]) -> Iterator[Block]:
-    if kind == "heading":
-        for line in lines:
-            marks, _, title = line.partition(" ")
-            yield Text(title.strip(), len(marks))
-    elif kind == "table" and len(lines) > 1 and re.fullmatch(r"[|\s:-]+", lines[1]):
-        head, _, *body = map(_cells, lines)
-        blank = [""] * len(head)
-        yield Table(tuple(head), tuple(tuple([*line, *blank][: len(head)]) for line in body))
-    else:
-        yield Text(" ".join(lines))
+def _lines(table: SyntaxTreeNode) -> Iterator[tuple[Any, ...]]:
+    """The head of a table, then its body."""
+    head, *body = (part.children for part in table.children)
+    yield _cells(head[0])
+    yield tuple(_cells(line) for lines in body for line in lines)
 
 
-def _cells(line: str) -> list[str]:
-    """The cells of a line; a bar in a cell is written with a backslash."""
-    inside = re.sub(r"(?<!\\)\|$", "", line.removeprefix("|"))
-    return [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", inside)]
+def _cells(line: SyntaxTreeNode) -> tuple[str, ...]:
+    return tuple(inline.content for cell in line.children for inline in cell.children)
+
+
+def _nothing(renderer: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:
+    return ""
+
+
+def _instead(renderer: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:
+    """What a picture shows, in words."""
+    return escape(renderer.renderInlineAsText(tokens[at].children, options, env))

@@ -11,7 +11,7 @@ from typing import Any
 
 from cptools.cli import _html as html
 from cptools.cli._app import UsageError
-from cptools.cli._markdown import Block, Code, Table, Text, read_markdown
+from cptools.cli._markdown import Block, Table, Text, read_markdown
 from cptools.cli._reports import Audited, Condition, read_conditions
 
 FIRST = "README"  # stands above the others, without a heading of its own
@@ -131,9 +131,7 @@ def build_page(sections: Sequence[Section], title: str) -> bytes:
 
 
 def _shown(block: Block) -> str:
-    if isinstance(block, Table):
-        return html.table(block, partial(_is_held, block))
-    return html.code(block.lines) if isinstance(block, Code) else html.text(block)
+    return block.html if isinstance(block, Text) else html.table(block, partial(_is_held, block))
 
 
 def _contents(sections: Sequence[Section]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from cptools.cli._html import picture
-from cptools.cli._markdown import Code, Table, Text, read_markdown
+from cptools.cli._markdown import Table, Text, read_markdown
 from cptools.cli._page import _natural
 
 VOID = {"meta", "img"}
@@ -300,19 +300,36 @@ def test_refusals(tool, tmp_path):
 
 
 def test_markdown() -> None:
-    text = "# A  \nb\nc\n\n| x | y |\n| --- | :-: |\n| 1 \\| 2 |\n| 3 | 4 | 5 |\n#d\n| bar |\n"
-    text += "```sh\n# no heading\n  cp-probe | x\n```\ne\n```\nopen\n"
-    assert read_markdown(text) == [
-        Text("A", 1),
-        Text("b c"),
-        Table(("x", "y"), (("1 | 2", ""), ("3", "4"))),
-        Text("#d"),
-        Text("| bar |"),
-        Code("# no heading\n  cp-probe | x"),
-        Text("e ``` open"),
-    ]
+    text = "# A `b`\nb\nc\n\n| x | y |\n| --- | :-: |\n| 1 \\| 2_ |\n| *3* | 4 | 5 |\n\n"
+    text += "#d\n| bar |\n"
+    text += "```sh\n# no heading\n  cp-probe | x\n```\n- one\n- two `<b>`\n\n| x |\n| --- |\n"
+    title, paragraph, table, bar, fenced, bullets, empty = read_markdown(text)
+    assert title == Text("A `b`", 1, "<h3>A <code>b</code></h3>")
+    assert paragraph == Text("b c", 0, "<p>b\nc</p>")
+    assert table == Table(("x", "y"), (("1 | 2_", ""), ("*3*", "4")))
+    assert bar.text == "#d | bar |"
+    assert "# no heading\n  cp-probe | x\n</code></pre>" in fenced.html
+    assert bullets.html == "<ul>\n<li>one</li>\n<li>two <code>&lt;b&gt;</code></li>\n</ul>"
+    assert empty == Table(("x",), ())
     assert Table(("", "y"), (("a", "1"),)).names() == ["a.y"]
     assert Table(("x", "y"), (("a", "1"),)).names() == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>x</script>",
+        "a <img src=x> b",
+        "[w](javascript:x)",
+        "[w](https://a.org/)",
+        "![w<script>](a.png)",
+        "<https://a.org/>",
+        "`<script>`",
+    ],
+)
+def test_markdown_neither_loads_nor_runs_nor_links(text) -> None:
+    (block,) = read_markdown(text)
+    assert not re.findall("<(?!/?(?:p|code)>)", block.html)
 
 
 def test_names_are_in_natural_order() -> None:
