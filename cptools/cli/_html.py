@@ -109,16 +109,15 @@ def table(block: Table, is_held: Callable[[int, int], bool]) -> str:
         is_held: whether a cell, by the numbers of its row and column, is to be marked: a paper's
             value that our interval holds.
     """
+    head, *body = block.html
     rows = []
-    for i, (first, *cells) in enumerate(block.body):
+    for i, (first, *cells) in enumerate(body):
         marked = (
-            f'<td class="held">{plain(cell)} \u2713</td>'
-            if is_held(i, k)
-            else f"<td>{plain(cell)}</td>"
+            f'<td class="held">{cell} \u2713</td>' if is_held(i, k) else f"<td>{cell}</td>"
             for k, cell in enumerate(cells, start=1)
         )
-        rows.append(_line(plain(first), marked))
-    return _table(block.head, rows, "table")
+        rows.append(_line(first, marked))
+    return _table(head, rows, "table")
 
 
 def linked_table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
@@ -129,7 +128,7 @@ def linked_table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
         lines: of each, HTML of the link, then the other cells.
     """
     rows = [_line(first, (f"<td>{plain(cell)}</td>" for cell in cells)) for first, *cells in lines]
-    return _table(head, rows, "contents")
+    return _table(map(plain, head), rows, "contents")
 
 
 def plain(words: str) -> str:
@@ -206,7 +205,7 @@ def _png_size(data: bytes) -> str:
 
 def _table(head: Iterable[str], rows: Iterable[str], label: str) -> str:
     """A table that may be wider than the page; the keyboard reaches its box and scrolls it."""
-    names = "".join(f'<th scope="col">{plain(name)}</th>' for name in head)
+    names = "".join(f'<th scope="col">{name}</th>' for name in head)
     lines = ["<table>", f"<thead><tr>{names}</tr></thead>", "<tbody>", *rows, "</tbody></table>"]
     box = f'<div class="box" role="region" aria-label="{plain(label)}" tabindex="0">'
     return "\n".join([box, *lines, "</div>"])

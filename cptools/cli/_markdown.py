@@ -1,6 +1,6 @@
 """Markdown as a page shows it: tables, which it marks, and HTML of everything else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -29,12 +29,14 @@ class Table:
     """A table; all lines are as long as the head.
 
     Attributes:
-        head: names of the columns.
-        body: lines of cells.
+        head: names of the columns, with the marks inside them.
+        body: lines of cells, likewise.
+        html: of all lines, the head first, to be shown.
     """
 
     head: tuple[str, ...]
     body: tuple[tuple[str, ...], ...]
+    html: tuple[tuple[str, ...], ...]
 
     def names(self) -> list[str]:
         """What it tells of: ROW of each line; ROW.COLUMN where the first column has no name."""
@@ -54,7 +56,7 @@ def read_markdown(text: str) -> list[Block]:
         parser.add_render_rule(rule, _nothing)
     parser.add_render_rule("image", _instead)
     return [
-        Table(*_lines(node)) if node.type == "table" else _text(node, parser)
+        _table(node, parser) if node.type == "table" else _text(node, parser)
         for node in SyntaxTreeNode(parser.parse(text)).children
     ]
 
@@ -69,15 +71,20 @@ def _text(node: SyntaxTreeNode, parser: MarkdownIt) -> Text:
     return Text(" ".join(words), level, html.strip())
 
 
-def _lines(table: SyntaxTreeNode) -> Iterator[tuple[Any, ...]]:
-    """The head of a table, then its body."""
-    head, *body = (part.children for part in table.children)
-    yield _cells(head[0])
-    yield tuple(_cells(line) for lines in body for line in lines)
+def _table(node: SyntaxTreeNode, parser: MarkdownIt) -> Table:
+    lines = [
+        [inline for cell in line.children for inline in cell.children]
+        for part in node.children
+        for line in part.children
+    ]
+    head, *body = (tuple(cell.content for cell in line) for line in lines)
+    html = (tuple(_inline(cell, parser) for cell in line) for line in lines)
+    return Table(head, tuple(body), tuple(html))
 
 
-def _cells(line: SyntaxTreeNode) -> tuple[str, ...]:
-    return tuple(inline.content for cell in line.children for inline in cell.children)
+def _inline(node: SyntaxTreeNode, parser: MarkdownIt) -> str:
+    html: str = parser.renderer.render(node.to_tokens(), parser.options, {})
+    return html
 
 
 def _nothing(renderer: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:

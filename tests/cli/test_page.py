@@ -306,13 +306,14 @@ def test_markdown() -> None:
     title, paragraph, table, bar, fenced, bullets, empty = read_markdown(text)
     assert title == Text("A `b`", 1, "<h3>A <code>b</code></h3>")
     assert paragraph == Text("b c", 0, "<p>b\nc</p>")
-    assert table == Table(("x", "y"), (("1 | 2_", ""), ("*3*", "4")))
+    assert (table.head, table.body) == (("x", "y"), (("1 | 2_", ""), ("*3*", "4")))
+    assert table.html == (("x", "y"), ("1 | 2_", ""), ("<em>3</em>", "4"))
     assert bar.text == "#d | bar |"
     assert "# no heading\n  cp-probe | x\n</code></pre>" in fenced.html
     assert bullets.html == "<ul>\n<li>one</li>\n<li>two <code>&lt;b&gt;</code></li>\n</ul>"
-    assert empty == Table(("x",), ())
-    assert Table(("", "y"), (("a", "1"),)).names() == ["a.y"]
-    assert Table(("x", "y"), (("a", "1"),)).names() == ["a"]
+    assert empty == Table(("x",), (), (("x",),))
+    assert Table(("", "y"), (("a", "1"),), ()).names() == ["a.y"]
+    assert Table(("x", "y"), (("a", "1"),), ()).names() == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -328,8 +329,10 @@ def test_markdown() -> None:
     ],
 )
 def test_markdown_neither_loads_nor_runs_nor_links(text) -> None:
-    (block,) = read_markdown(text)
-    assert not re.findall("<(?!/?(?:p|code)>)", block.html)
+    block, table = read_markdown(f"{text}\n\n| {text} |\n| --- |\n| {text} |\n")
+    assert isinstance(table, Table)
+    cells = [cell for line in table.html for cell in line]
+    assert not re.findall("<(?!/?(?:p|code)>)", " ".join([str(block.html), *cells]))
 
 
 def test_names_are_in_natural_order() -> None:
