@@ -1,4 +1,4 @@
-"""Markdown as a page shows it: tables, which it marks, and HTML of everything else."""
+"""Markdown for a page: tables, cell by cell, and HTML of everything else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
