@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
 
@@ -65,32 +66,29 @@ def _text(node: SyntaxTreeNode, parser: MarkdownIt) -> Text:
     words = [" ".join(child.content.split()) for child in node.children if child.type == "inline"]
     level = int(node.tag[1]) if node.type == "heading" else 0
     tokens = node.to_tokens()
-    for token in tokens if level else ():
-        token.tag = token.tag and f"h{min(level + 2, 6)}"
-    html: str = parser.renderer.render(tokens, parser.options, {})
-    return Text(" ".join(words), level, html.strip())
+    if level:
+        tokens[0].tag = tokens[-1].tag = f"h{min(level + 2, 6)}"
+    return Text(" ".join(words), level, _html(tokens, parser).strip())
 
 
 def _table(node: SyntaxTreeNode, parser: MarkdownIt) -> Table:
     lines = [
-        [inline for cell in line.children for inline in cell.children]
-        for part in node.children
-        for line in part.children
+        [cell.children[0] for cell in line.children] for line in node.walk() if line.type == "tr"
     ]
     head, *body = (tuple(cell.content for cell in line) for line in lines)
-    html = (tuple(_inline(cell, parser) for cell in line) for line in lines)
+    html = (tuple(_html(cell.to_tokens(), parser) for cell in line) for line in lines)
     return Table(head, tuple(body), tuple(html))
 
 
-def _inline(node: SyntaxTreeNode, parser: MarkdownIt) -> str:
-    html: str = parser.renderer.render(node.to_tokens(), parser.options, {})
+def _html(tokens: Sequence[Token], parser: MarkdownIt) -> str:
+    html: str = parser.renderer.render(tokens, parser.options, {})
     return html
 
 
-def _nothing(renderer: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:
+def _nothing(renderer: Any, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
     return ""
 
 
-def _instead(renderer: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:
+def _instead(renderer: Any, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
     """What a picture shows, in words."""
     return escape(renderer.renderInlineAsText(tokens[at].children, options, env))

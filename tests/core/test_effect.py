@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
 from functools import partial
+from itertools import product
 from multiprocessing import get_context
 from statistics import fmean
 
@@ -48,7 +49,7 @@ def effect(attacker: str, victim: str, measure: Measure, seeds: Sequence[int]) -
 
     `measure` takes a victim and features and labels of the clean training and test pictures.
     """
-    victims = [(condition, seed) for condition in CONDITIONS for seed in seeds]  # longest first
+    victims = list(product(CONDITIONS, seeds))  # the longest first
     measured = partial(accuracy, attacker, victim, measure)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         found = dict(zip(victims, pool.map(measured, *zip(*victims, strict=True)), strict=True))
@@ -63,18 +64,11 @@ def accuracy(attacker: str, victim: str, measure: Measure, condition: str, seed:
     arrays = shapes()
     mean, std = channel_statistics(arrays[0])
     images, labels, test_images, test_labels = map(torch.from_numpy, arrays)
-    pictures = images
-    if condition != "clean":
-        task = Task(
-            images, labels, num_classes=10, mean=mean, std=std, mode="sample",
-            epsilon=float(EPSILON), seed=seed,
-        )  # fmt: skip
-        delta = (
-            crafted(attacker, task)
-            if condition == "poison"
-            else random_noise(images.shape, stream(seed, "noise"))
-        )
-        pictures = poison_uint8(images, delta, task.rows, EPSILON)
+    task = Task(
+        images, labels, num_classes=10, mean=mean, std=std, mode="sample", epsilon=float(EPSILON),
+        seed=seed,
+    )  # fmt: skip
+    pictures = training_pictures(condition, attacker, task)
     check_bound(images, pictures, EPSILON)
     values = recipes.pretrain("quick", alg=victim, dataset="shapes")
     learner = build_learner(
@@ -98,13 +92,19 @@ def accuracy(attacker: str, victim: str, measure: Measure, condition: str, seed:
     return 100 * measured.accuracy
 
 
-def crafted(attacker: str, task: Task) -> Tensor:
-    """The delta of an attack by the quick recipe."""
-    settings = {"alg": attacker, **ATTACKS[attacker].settings("quick", "sample")}
-    attack: Poisoning = load(ATTACKS[attacker].build)(task, settings)
-    for _ in attack.run():
-        pass
-    return attack.delta
+def training_pictures(condition: str, attacker: str, task: Task) -> Tensor:
+    """Clean, with random noise, or poisoned by an attack of the quick recipe."""
+    if condition == "clean":
+        return task.images
+    if condition == "noise":
+        delta = random_noise(task.images.shape, stream(task.seed, "noise"))
+    else:
+        settings = {"alg": attacker, **ATTACKS[attacker].settings("quick", "sample")}
+        attack: Poisoning = load(ATTACKS[attacker].build)(task, settings)
+        for _ in attack.run():
+            pass
+        delta = attack.delta
+    return poison_uint8(task.images, delta, task.rows, EPSILON)
 
 
 def probe(
