@@ -17,6 +17,7 @@ import errno
 import functools
 import inspect
 import os
+import re
 import signal
 import sys
 import traceback
@@ -44,7 +45,7 @@ _HINTS = {  # what to do about an OSError; most say enough by themselves
 _MAX_MESSAGE = 600  # characters; a traceback of C++ frames is not a message
 
 
-class UsageError(Exception):
+class UsageError(ValueError):
     """The command was used in a way that cannot work: the message is 'what; what to do'."""
 
 
@@ -195,17 +196,13 @@ def _report(error: BaseException, name: str) -> int:
 
 def _explain(error: BaseException, name: str) -> tuple[int, str]:
     """Exit code and message of an error."""
-    from cptools.artifacts.errors import ArtifactError
-
-    text = str(error)
+    text = in_flags(str(error))
     match error:
         case typer.TyperException():
             message = error.format_message().rstrip(".?")
             return 2, f"{message[:1].lower()}{message[1:]}; see '{name} --help'"
         case typer.Abort():
             return 1, "aborted"
-        case ArtifactError() | UsageError():
-            return 2, text
         case OSError():
             what = error.strerror or text or type(error).__name__
             where = f"{error.filename}: " if error.filename is not None else ""
@@ -224,6 +221,24 @@ def _explain(error: BaseException, name: str) -> tuple[int, str]:
             return 1, text.strip().split("\n")[0]
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return 1, f"internal error, {what}; run it with CPTOOLS_DEBUG=1 and report what it prints"
+
+
+_PARAMETER = re.compile(r"`(cp\.)?([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+
+
+def in_flags(message: str) -> str:
+    """A message of the library in the words of the shell.
+
+    What Python calls `batch_size`, `mode=sample` or `cp.pretrain`, in backticks as in docstrings,
+    is --batch-size, --mode sample or cp-pretrain here.
+    """
+
+    def flag(found: re.Match[str]) -> str:
+        module, name, value = found.groups()
+        word = ("cp-" if module else "--") + name.replace("_", "-")
+        return word if value is None else f"{word} {value}"
+
+    return _PARAMETER.sub(flag, message)
 
 
 def _is_broken_pipe(error: BaseException) -> bool:

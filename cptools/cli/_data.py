@@ -39,8 +39,12 @@ class SourceReader:
         Raises:
             UsageError: it needs some.
         """
+        from cptools.artifacts.errors import ArtifactError
+
         try:
             return make_dataset(self.path, {"seed": 0}, quiet=self.quiet)
+        except (ArtifactError, UsageError):
+            raise
         except ValueError as error:
             raise UsageError(f"cp-dataset {self.path}: {error}") from None
 

@@ -291,3 +291,18 @@ def test_settings_are_checked_against_their_knobs(spelled_out, capsys, arguments
     assert _app.run(app, arguments) == 2
     assert capsys.readouterr().err.startswith(f"cp-demo: error: {message}")
     assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("`jitter` 9 is too much; at most 5", "--jitter 9 is too much; at most 5"),
+        ("give `mode=sample` or `batch_size`", "give --mode sample or --batch-size"),
+        ("make one with `cp.pretrain`", "make one with cp-pretrain"),
+        ("no `code` here: `a b`, `X`", "no --code here: `a b`, `X`"),
+    ],
+)
+def test_errors_of_the_library_speak_in_flags(message, told):
+    from cptools.cli._app import in_flags
+
+    assert in_flags(message) == told
