@@ -11,7 +11,7 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._data import (
+from cptools.workflows.datasets import (
     SOURCES,
     FileReader,
     as_typed,

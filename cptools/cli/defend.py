@@ -8,10 +8,10 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, tool
-from cptools.cli._data import FileReader, entry, main_input
+from cptools.workflows.datasets import FileReader, entry, main_input
 from cptools.cli._progress import track
 from cptools.cli._streams import deliver, plan_output, resolve_input
-from cptools.cli._work import end_dry_run, show_settings
+from cptools.workflows.checkpoints import end_dry_run, show_settings
 from cptools.core.defenses import DEFENSES, Defense  # noqa: TID253 - a registry, without torch
 from cptools.core.knobs import Knob  # noqa: TID253 - without torch
 

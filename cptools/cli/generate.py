@@ -9,10 +9,10 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, tool
-from cptools.cli._data import SOURCES, entry, main_input, open_dataset
-from cptools.cli._delta import read_delta
+from cptools.workflows.datasets import SOURCES, entry, main_input, open_dataset
+from cptools.workflows.deltas import read_delta
 from cptools.cli._streams import check_one_stdin, deliver, is_stdout, plan_output, resolve_input
-from cptools.cli._work import (
+from cptools.workflows.checkpoints import (
     check_checkpoint,
     end_dry_run,
     note_queue,
@@ -151,7 +151,7 @@ def _poison(
 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Delta, Input
-    from cptools.cli._delta import check_fits
+    from cptools.workflows.deltas import check_fits
     from cptools.core.epsilon import parse_epsilon
     from cptools.core.lazy import load
     from cptools.core.poisons.base import Poisoning, Task

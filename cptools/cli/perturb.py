@@ -7,9 +7,9 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, tool
-from cptools.cli._data import SOURCES, entry, main_input, open_dataset
-from cptools.cli._delta import read_delta
-from cptools.cli._natural import (
+from cptools.workflows.datasets import SOURCES, entry, main_input, open_dataset
+from cptools.workflows.deltas import read_delta
+from cptools.workflows.natural import (
     ANY,
     SEVERITY,
     SPLITS,
@@ -20,7 +20,7 @@ from cptools.cli._natural import (
     read_plan,
 )
 from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
-from cptools.cli._work import end_dry_run, show_settings
+from cptools.workflows.checkpoints import end_dry_run, show_settings
 from cptools.core.perturbations import (  # noqa: TID253 - a registry, without torch
     PERTURBATIONS,
     SUITES,
@@ -183,7 +183,7 @@ def _perturb(dataset: "Dataset", delta: "Delta | None", settings: dict[str, Any]
 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
-    from cptools.cli._delta import check_fits
+    from cptools.workflows.deltas import check_fits
     from cptools.core.epsilon import parse_epsilon
     from cptools.core.poisons.base import rows_of
     from cptools.core.poisons.budget import check_bound, poison_uint8

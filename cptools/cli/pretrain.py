@@ -8,10 +8,10 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, tool
-from cptools.cli._data import SOURCES, entry, main_input, open_dataset
-from cptools.cli._pseudo_labels import check_labels_from, open_labels_from, pseudo_labels
+from cptools.workflows.datasets import SOURCES, entry, main_input, open_dataset
+from cptools.workflows.pseudo_labels import check_labels_from, open_labels_from, pseudo_labels
 from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
-from cptools.cli._work import (
+from cptools.workflows.checkpoints import (
     check_checkpoint,
     end_dry_run,
     note_queue,

@@ -8,11 +8,11 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, tool
-from cptools.cli._data import clean_dataset
-from cptools.cli._embedding import view_settings
-from cptools.cli._probes import report_audit, report_changed, report_encoder, report_noise, sentence
+from cptools.workflows.datasets import clean_dataset
+from cptools.workflows.encoders import view_settings
+from cptools.workflows.measures import report_audit, report_changed, report_encoder, report_noise, sentence
 from cptools.cli._streams import check_one_stdin, resolve_input
-from cptools.cli._work import end_dry_run, show_settings
+from cptools.workflows.checkpoints import end_dry_run, show_settings
 from cptools.core.recipes import PROBE_METHODS  # noqa: TID253 - without torch
 
 app = make_app("cp-probe")

@@ -7,9 +7,9 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._data import SOURCES, entry, main_input, open_dataset
+from cptools.workflows.datasets import SOURCES, entry, main_input, open_dataset
 from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
-from cptools.cli._work import end_dry_run, show_settings
+from cptools.workflows.checkpoints import end_dry_run, show_settings
 from cptools.core.coresets import CORESETS  # noqa: TID253 - a registry, without torch
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _embeddings(
     """What the method compares: embeddings of the proxy, of views or of the images themselves."""
     import torch
 
-    from cptools.cli._embedding import build_embedding, build_training_views, check_size
+    from cptools.workflows.encoders import build_embedding, build_training_views, check_size
     from cptools.core.coresets import EMBEDDINGS
     from cptools.core.lazy import load
 
@@ -208,7 +208,7 @@ def _latent_classes(
     """Clusters of the features of the proxy's backbone, int64 [N]."""
     import torch
 
-    from cptools.cli._encoder import build_backbone
+    from cptools.workflows.encoders import build_backbone
     from cptools.core.coresets.classes import latent_classes
     from cptools.core.evaluation.probe import features
 

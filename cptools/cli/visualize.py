@@ -16,9 +16,9 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._data import chain_name, open_dataset
-from cptools.cli._noise import clean_images
-from cptools.cli._pictures import (
+from cptools.workflows.datasets import chain_name, open_dataset
+from cptools.workflows.clean import clean_images
+from cptools.workflows.pictures import (
     CLASSES,
     changed_a_class,
     draw_accuracies,
@@ -30,7 +30,7 @@ from cptools.cli._pictures import (
     numbered,
     one_a_class,
 )
-from cptools.cli._reports import Audited, Condition, is_report, read_conditions, read_paper
+from cptools.reports.records import Audited, Condition, is_report, read_conditions, read_paper
 from cptools.cli._streams import check_one_stdin, delivery, plan_output, resolve_input
 
 if TYPE_CHECKING:
@@ -461,7 +461,7 @@ def _applied(delta: "Delta", clean: "Dataset") -> "Dataset":
 
 def _check_made_for(delta: "Delta", dataset: "Dataset") -> None:
     from cptools.artifacts.history import dataset_digest
-    from cptools.cli._delta import check_fits
+    from cptools.workflows.deltas import check_fits
 
     check_fits(delta, dataset, dataset_digest(dataset))
 

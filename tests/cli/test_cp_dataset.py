@@ -218,7 +218,7 @@ def test_header_cannot_choose_the_file_name(tmp_path, files, monkeypatch):
     import sys
     from dataclasses import replace
 
-    from cptools.cli._data import FileReader
+    from cptools.workflows.datasets import FileReader
     from cptools.cli._streams import plan_output
 
     class Terminal(io.StringIO):

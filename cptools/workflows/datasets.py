@@ -1,20 +1,22 @@
 """Datasets by name, folder, archive, file or pipe; and the clean data that a probe needs."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cptools import __version__
-from cptools.cli._app import UsageError, say
-from cptools.core.defenses import DEFENSES  # noqa: TID253 - a registry, without torch
+from cptools.workflows.histories import chain_name, entry, main_input
 
 if TYPE_CHECKING:
     from cptools.artifacts.export import About
     from cptools.artifacts.images import Listing
-    from cptools.artifacts.schema import Dataset, Entry, Input, Source
+    from cptools.artifacts.schema import Dataset, Source
     from cptools.core.sources.select import Selection
+
+_log = logging.getLogger(__name__)
 
 SOURCES = ("shapes", "cifar10", "cifar100", "stl10")
 
@@ -27,9 +29,8 @@ class SourceReader:
         file_name: what files made of it are called.
     """
 
-    def __init__(self, path: str, *, quiet: bool = False):
+    def __init__(self, path: str):
         self.path = path
-        self.quiet = quiet
         self.name = path if path in SOURCES else path_name(path)
         self.file_name = self.name
 
@@ -37,16 +38,16 @@ class SourceReader:
         """Make the dataset, as `cp-dataset` does without options.
 
         Raises:
-            UsageError: it needs some.
+            ValueError: it needs some.
         """
         from cptools.artifacts.errors import ArtifactError
 
         try:
-            return make_dataset(self.path, {"seed": 0}, quiet=self.quiet)
-        except (ArtifactError, UsageError):
+            return make_dataset(self.path, {"seed": 0})
+        except ArtifactError:
             raise
         except ValueError as error:
-            raise UsageError(f"cp-dataset {self.path}: {error}") from None
+            raise ValueError(f"`cp.load` {self.path}: {error}") from None
 
 
 class FileReader:
@@ -84,9 +85,9 @@ def is_source(path: str) -> bool:
     return sniff(path)
 
 
-def open_dataset(path: str, *, quiet: bool = False) -> SourceReader | FileReader:
-    """Open what `resolve_input` returned; a file's header is checked now, contents when read."""
-    return SourceReader(path, quiet=quiet) if is_source(path) else FileReader(path)
+def open_dataset(path: str) -> SourceReader | FileReader:
+    """Open a source or a file; a file's header is checked now, contents when read."""
+    return SourceReader(path) if is_source(path) else FileReader(path)
 
 
 def path_name(path: str) -> str:
@@ -94,45 +95,12 @@ def path_name(path: str) -> str:
     return Path(os.path.abspath(path)).name.split(".")[0]  # noqa: PTH100 - links kept
 
 
-def chain_name(history: "Sequence[Entry]") -> str:
-    """What was done to a dataset, for a file name such as `byol-class-mc`; empty for nothing."""
-    words = []
-    for step in history:
-        match step.tool:
-            case "cp-generate":
-                words += [step.parameters.get("alg"), step.parameters.get("mode")]
-            case "cp-perturb":
-                told = step.parameters
-                natural = told.get("kind") or told.get("suite")
-                words += [natural or ("noise" if told.get("noise") else "poisoned")]
-            case "cp-defend":
-                words += [name for name in DEFENSES if name in step.parameters]
-            case "cp-pretrain":
-                words += [step.parameters.get("alg")]
-    return "-".join(str(word) for word in words if word)
-
-
-def entry(tool: str, parameters: dict[str, Any], inputs: "dict[str, Input]") -> "Entry":
-    """A line of history: what is None was not used."""
-    from cptools.artifacts.schema import Entry
-
-    used = {name: value for name, value in parameters.items() if value is not None}
-    return Entry(tool=tool, version=__version__, parameters=used, inputs=inputs)
-
-
 def as_typed(options: dict[str, Any]) -> dict[str, Any]:
     """Options of `cp-dataset` as they are typed, for the history."""
     return {name: ",".join(v) if name == "classes" else v for name, v in options.items()}
 
 
-def main_input(digest: str) -> "dict[str, Input]":
-    """The inputs of a tool that read one artifact, whose history comes before its own."""
-    from cptools.artifacts.schema import Input
-
-    return {"input": Input(digest)}
-
-
-def make_dataset(path: str, options: dict[str, Any], *, quiet: bool = False) -> "Dataset":
+def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
     """Make a dataset from a source: a clean one, or the one that a folder was exported from.
 
     A folder that `cp-dataset --export` wrote, or an archive of it, gives the exported dataset
@@ -144,10 +112,9 @@ def make_dataset(path: str, options: dict[str, Any], *, quiet: bool = False) -> 
         path: name of a source, or an image folder or archive.
         options: of `cp-dataset`: limit, fraction, limit_test, classes, size, holdout, contrast,
             seed; what is None or absent was not given.
-        quiet: whether to leave out the line about an export that has changed.
 
     Raises:
-        UsageError: an option does not apply to the source.
+        ValueError: an option does not apply to the source.
         ArtifactError: folder or archive cannot be read.
         OSError: a download failed.
     """
@@ -167,7 +134,7 @@ def make_dataset(path: str, options: dict[str, Any], *, quiet: bool = False) -> 
         found = _list(path, options)
         name, arrays, classes = path_name(path), *_images(path, found, options)
         if found.about is not None:
-            about, restored = _exported(path, found.about, arrays, classes, options, quiet=quiet)
+            about, restored = _exported(path, found.about, arrays, classes, options)
             if restored is not None:
                 return restored
             is_clean = about is not None and about.is_clean
@@ -178,7 +145,7 @@ def make_dataset(path: str, options: dict[str, Any], *, quiet: bool = False) -> 
         )
     mean, std = channel_statistics(train_images)
     if not all(std):
-        raise UsageError("a color channel is the same in every pixel; such pictures teach nothing")
+        raise ValueError("a color channel is the same in every pixel; such images teach nothing")
     dataset = Dataset(
         train_images,
         train_labels,
@@ -209,7 +176,7 @@ def clean_dataset(
         need: what it is needed for, for the message.
 
     Raises:
-        UsageError: it cannot be had, or is another one than the artifact was made of.
+        ValueError: it cannot be had, or is another one than the artifact was made of.
     """
     from cptools.artifacts.errors import ArtifactError
     from cptools.artifacts.history import dataset_digest
@@ -217,16 +184,16 @@ def clean_dataset(
     if given is not None:
         return open_dataset(given).read() if isinstance(given, str) else given
     if source is None:
-        raise UsageError(
-            f"{need} needs the clean dataset, of which nothing is known; give --dataset"
+        raise ValueError(
+            f"{need} needs the clean dataset, of which nothing is known; give `dataset`"
         )
     wanted = f"the clean dataset {source.name} (sha256 {source.digest[:12]})"
     try:
-        dataset = make_dataset(source.name, source.options, quiet=True)
-    except (ArtifactError, OSError, UsageError, TypeError, ValueError) as error:  # anybody's header
-        raise UsageError(f"{need} needs {wanted}: {error}; or give it with --dataset") from None
+        dataset = make_dataset(source.name, source.options)
+    except (ArtifactError, OSError, ValueError, TypeError, ValueError) as error:  # anybody's header
+        raise ValueError(f"{need} needs {wanted}: {error}; or give it with `dataset`") from None
     if dataset_digest(dataset) != source.digest:
-        raise UsageError(f"{need} needs {wanted}, but what is there now differs; give --dataset")
+        raise ValueError(f"{need} needs {wanted}, but what is there now differs; give `dataset`")
     return dataset
 
 
@@ -292,8 +259,6 @@ def _exported(
     arrays: Any,
     classes: tuple[str, ...],
     options: dict[str, Any],
-    *,
-    quiet: bool,
 ) -> "tuple[About | None, Dataset | None]":
     """What an export says of itself, if that can be read, and the dataset, if it still is that."""
     from cptools.artifacts.errors import ArtifactError
@@ -304,16 +269,15 @@ def _exported(
     try:
         about = read_about(data, named)
     except ArtifactError as error:
-        say(f"note: {ABOUT_FILE} in {path} is left out of account: {error}", quiet=quiet)
+        _log.warning("%s in %s is left out of account: %s", ABOUT_FILE, path, error)
         return None, None
     if set(options) - {"seed"}:
         return about, None
     restored = about.restore(named, classes)
     if restored is None:
-        say(
-            f"note: {path} is not what was exported into it any more; it counts as pictures"
-            " without a history",
-            quiet=quiet,
+        _log.warning(
+            "%s is not what was exported into it any more; it counts as images without a history",
+            path,
         )
     return about, restored
 
@@ -361,6 +325,71 @@ def choose_rows(
     )
 
 
+def choose(found: "Dataset", options: dict[str, Any]) -> "Dataset":
+    """Rows of a dataset that exists, by the options of `cp-dataset`.
+
+    Args:
+        found: the dataset.
+        options: limit, fraction, limit_test, classes, seed; what is None or absent was not given.
+
+    Raises:
+        ValueError: what cannot be changed any more is asked for, or rows that are not there.
+    """
+    from cptools.artifacts.history import dataset_digest
+    from cptools.core.sources.select import relabel
+
+    for name in ("size", "holdout", "contrast"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"`{name}` applies to sources, not to a finished dataset; leave it out"
+            )
+    given = {name: value for name, value in options.items() if value is not None}
+    if set(given) <= {"seed"}:
+        return found
+    chosen = choose_rows(found.train_labels, found.test_labels, found.classes, given)
+    kept = found.take(chosen.train, chosen.test)
+    if found.train_index is None and len(kept.train_labels) < len(found.train_labels):
+        kept = replace(kept, train_index=chosen.train)
+    command = entry("cp-dataset", as_typed(given), main_input(dataset_digest(found)))
+    return replace(
+        kept,
+        train_labels=relabel(kept.train_labels, chosen.classes),
+        test_labels=relabel(kept.test_labels, chosen.classes),
+        classes=tuple(found.classes[label] for label in chosen.classes),
+        history=(*found.history, command),
+    )
+
+
+def describe(dataset: "Dataset") -> dict[str, Any]:
+    """Sizes, statistics and digest of a dataset, under stable names with their units."""
+    from cptools.artifacts.history import dataset_digest
+
+    _, _, height, width = dataset.train_images.shape
+    facts: dict[str, Any] = {
+        "name": dataset.name,
+        "train_images": len(dataset.train_images),
+        "test_images": len(dataset.test_images),
+        "height_pixels": height,
+        "width_pixels": width,
+        "classes": list(dataset.classes),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "sha256": dataset_digest(dataset),
+        "source": dataset.source.name if dataset.source else None,
+    }
+    for part in ("train", "test"):
+        numbers = getattr(dataset, f"{part}_perturbation")
+        if numbers is not None:
+            facts[f"{part}_perturbed"] = _count_kinds(dataset.perturbations[n] for n in numbers)
+    return facts
+
+
+def _count_kinds(names: Iterable[str]) -> dict[str, int]:
+    """How many images have had which natural corruptions, whatever their strengths."""
+    kinds = Counter("+".join(s.partition(":")[0] for s in name.split("+")) for name in names)
+    return dict(kinds.most_common())
+
+
 def _index(rows: Any, num: int) -> Any:
     """The chosen rows, or None where they are all of them."""
     return None if len(rows) == num else rows
@@ -369,4 +398,4 @@ def _index(rows: Any, num: int) -> Any:
 def _allow(options: dict[str, Any], name: str, allowed: tuple[str, ...]) -> None:
     for option in options:
         if option not in allowed:
-            raise UsageError(f"--{option.replace('_', '-')} does not apply to {name}; leave it out")
+            raise ValueError(f"`{option}` does not apply to {name}; leave it out")

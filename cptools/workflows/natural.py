@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from cptools.cli._app import UsageError
-from cptools.cli._data import entry, main_input
+from cptools.workflows.datasets import entry, main_input
 from cptools.cli._progress import track
 from cptools.core.perturbations import (  # noqa: TID253 - a registry, without torch
     PERTURBATIONS,
@@ -71,28 +70,28 @@ def read_plan(
         layer: all of the kinds on every image.
 
     Raises:
-        UsageError: there is no such kind or strength, or the options contradict each other.
+        ValueError: there is no such kind or strength, or the options contradict each other.
     """
     from cptools.core.perturbations.steps import steps_of
 
     kinds = _kinds(suite, kind)
     if severity is not None and frame is not None:
-        raise UsageError("--severity and --frame are two measures of strength; leave one out")
+        raise ValueError("`severity` and `frame` are two measures of strength; leave one out")
     given = "severity" if severity is not None else "frame" if frame is not None else None
     by = _measure(suite, kinds, given)
     text = severity or frame or (str(SEVERITY) if by == "severity" else ANY)
     number = None if text == ANY else int(text)
     if mix and layer:
-        raise UsageError("--mix is one of several, --layer all of them; leave one out")
+        raise ValueError("`mix` is one of several, `layer` all of them; leave one out")
     if len(kinds) > 1 and not (mix or layer):
-        raise UsageError(
-            f"{len(kinds)} perturbations are chosen; give --mix for one of them an image, or"
-            " --layer for all of them on one another"
+        raise ValueError(
+            f"{len(kinds)} perturbations are chosen; give `mix` for one of them an image, or"
+            " `layer` for all of them on one another"
         )
     if mix:
         for name in set(kinds):
             if kinds.count(name) > 1:
-                raise UsageError(f"--mix draws evenly, but {name} is given twice; give it once")
+                raise ValueError(f"`mix` draws evenly, but {name} is given twice; give it once")
     groups = [kinds] if mix else [(name,) for name in kinds]
     layers = tuple(steps_of(group, by, number) for group in groups)
     return Plan(kinds, layers, by, ANY if number is None else number)
@@ -103,13 +102,13 @@ def _kinds(suite: str | None, kind: str | None) -> tuple[str, ...]:
         return SUITES[str(suite)].kinds
     kinds = tuple(name.strip() for name in kind.split(",") if name.strip())
     if not kinds:
-        raise UsageError("--kind names no perturbation; give one, such as --kind fog")
+        raise ValueError("`kind` names no perturbation; give one, such as `kind=fog`")
     for name in kinds:
         if name not in PERTURBATIONS:
-            raise UsageError(f"{name!r} is no perturbation; did you mean {nearest_kind(name)}?")
+            raise ValueError(f"{name!r} is no perturbation; did you mean {nearest_kind(name)}?")
         if suite is not None and name not in SUITES[suite].kinds:
-            raise UsageError(
-                f"{name} is not part of {suite}; leave --suite out or give some of"
+            raise ValueError(
+                f"{name} is not part of {suite}; leave `suite` out or give some of"
                 f" {', '.join(SUITES[suite].kinds)}"
             )
     return kinds
@@ -120,8 +119,8 @@ def _measure(suite: str | None, kinds: Sequence[str], given: str | None) -> str:
     if suite is not None:
         by = SUITES[suite].by
         if given not in (None, by):
-            raise UsageError(
-                f"--{given} does not apply to --suite {suite}, which has {_MANY[by]}; give --{by}"
+            raise ValueError(
+                f"`{given}` does not apply to `suite={suite}`, which has {_MANY[by]}; give `{by}`"
             )
         return by
     lacking = {
@@ -132,13 +131,13 @@ def _measure(suite: str | None, kinds: Sequence[str], given: str | None) -> str:
         if not names:
             return by
     if given is None:
-        raise UsageError(
+        raise ValueError(
             f"{lacking['frame'][0]} has no frames and {lacking['severity'][0]} no severities;"
-            " give them to two cp-perturb, one after the other"
+            " give them to two calls of `cp.perturb`, one after the other"
         )
     have = [name for name, kind in PERTURBATIONS.items() if kind.levels(given)]
     other = "frame" if given == "severity" else "severity"
-    raise UsageError(
+    raise ValueError(
         f"{lacking[given][0]} has no {_MANY[given]}; give --{other} for it, or one that has:"
         f" {', '.join(have)}"
     )
@@ -195,7 +194,7 @@ def perturb_naturally(
         quiet: whether to draw no progress.
 
     Raises:
-        UsageError: there are no test images to perturb, or the rows' numbers are beyond use.
+        ValueError: there are no test images to perturb, or the rows' numbers are beyond use.
     """
     from dataclasses import replace
 
@@ -210,7 +209,7 @@ def perturb_naturally(
         if part == "train" or len(dataset.test_images)
     }
     if not work:
-        raise UsageError("the dataset has no test images; give --split train")
+        raise ValueError("the dataset has no test images; give `split=train`")
     for _ in track(
         (done for part in work.values() for done in part.run()),
         total=sum(part.total for part in work.values()),
@@ -236,7 +235,7 @@ def _work(dataset: "Dataset", part: str, plan: Plan, fraction: float, seed: int)
     if f"{part}.index" in arrays:  # so that an image comes out the same before and after selection
         rows = torch.from_numpy(arrays[f"{part}.index"])
         if rows.max() >= MOST_ROWS:
-            raise UsageError(
+            raise ValueError(
                 f"{part}.index counts up to {rows.max()}, more than {MOST_ROWS} rows; select them"
                 " anew"
             )

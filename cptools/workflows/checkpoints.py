@@ -1,17 +1,17 @@
-"""Long work: settings on stderr, progress, checkpoints; tensors to arrays and back."""
+"""Long work to its end, with progress, and with checkpoints that carry on to the same bytes."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import typer
-
-from cptools.cli._app import UsageError, say
-from cptools.cli._progress import track
+from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 SAVE_EVERY = 20.0  # seconds between checkpoints
 
+_log = logging.getLogger(__name__)
+
 
 class Work(Protocol):
-    """What `ContrastivePoisoning` and `Pretraining` are to the command line."""
+    """What a poisoning and a pretraining are to whoever runs them."""
 
     def run(self) -> Iterator[Any]:
         """Do what is left, a metric at a time."""
@@ -53,8 +55,8 @@ def run_work(
     done: Callable[[], int],
     describe: Callable[[Any], str],
     label: str,
-    quiet: bool,
-    checkpoint: Path | None,
+    progress: Progress,
+    checkpoint: "str | os.PathLike[str] | None",
     command: "Entry",
 ) -> None:
     """Run long work to its end, drawing progress and saving checkpoints.
@@ -65,17 +67,20 @@ def run_work(
         done: how many of them a checkpoint has spared.
         describe: a metric in a few words.
         label: what is going on.
-        quiet: draw nothing.
+        progress: how it is drawn.
         checkpoint: file to carry on from if it is there, and to save to; None for neither.
         command: which command this is; a checkpoint of another is refused.
     """
-    if checkpoint is not None and checkpoint.exists():
-        _restore(work, checkpoint, command)
-        say(f"carrying on from {checkpoint}: {done()} of {total} done", quiet=quiet)
+    path = None if checkpoint is None else Path(checkpoint)
+    check_checkpoint(path)
+    if path is not None and path.exists():
+        _restore(work, path, command)
+        _log.info("carrying on from %s: %d of %d done", path, done(), total)
     saved = 0.0
-    for _ in track(work.run(), total=total - done(), describe=describe, label=label, quiet=quiet):
-        if checkpoint is not None and (time.monotonic() - saved > SAVE_EVERY or done() == total):
-            _save(work, checkpoint, command)
+    track = tracker(progress)
+    for _ in track(work.run(), total=total - done(), describe=describe, label=label):
+        if path is not None and (time.monotonic() - saved > SAVE_EVERY or done() == total):
+            _save(work, path, command)
             saved = time.monotonic()
 
 
@@ -121,31 +126,25 @@ def _restore(work: Work, path: Path, command: "Entry") -> None:
     saved = open_artifact(path, expect=("checkpoint",)).read()
     assert isinstance(saved, Checkpoint)
     if saved.command != fingerprint(command):
-        raise UsageError(
+        raise ValueError(
             f"{path} is the checkpoint of another command (other settings, input or version);"
             " remove it or name another file"
         )
     work.restore({name: torch.from_numpy(array) for name, array in saved.tensors.items()})
 
 
-def note_queue(settings: Mapping[str, Any], num: int, *, quiet: bool) -> None:
+def note_queue(settings: Mapping[str, Any], num: int) -> None:
     """Say so where MoCo's queue would hold every image, each then a false negative of itself."""
     size = settings.get("queue_size", 0)
     if size >= num:
-        say(
-            f"note: a queue of {size} holds every one of {num} images; a smaller --queue-size has"
-            " fewer false negatives",
-            quiet=quiet,
+        _log.warning(
+            "a queue of %d holds every one of %d images; a smaller `queue_size` has fewer false"
+            " negatives",
+            size,
+            num,
         )
 
 
-def show_settings(parameters: Mapping[str, Any], *, verbose: bool) -> None:
-    """Print the resolved settings on stderr, where they were asked for."""
-    if verbose:
-        say(json.dumps(parameters, sort_keys=True))
-
-
-def end_dry_run(parameters: Mapping[str, Any]) -> None:
-    """Print the resolved settings on stdout and end the tool."""
-    typer.echo(json.dumps(parameters, indent=2, sort_keys=True))
-    raise typer.Exit
+def show_settings(settings: Mapping[str, Any]) -> None:
+    """Log resolved settings, for those who listen (`-v`)."""
+    _log.debug("%s", json.dumps(settings, sort_keys=True))

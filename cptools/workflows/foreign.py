@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cptools.cli._app import UsageError, say
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +25,7 @@ def parse_radius(text: str) -> Fraction:
 
     epsilon = parse_epsilon(text)
     if not epsilon:
-        raise UsageError("epsilon 0 allows no perturbation; give a radius such as 8/255")
+        raise ValueError("epsilon 0 allows no perturbation; give a radius such as 8/255")
     return epsilon
 
 
@@ -54,7 +53,7 @@ def import_delta(
         quiet: whether to leave out the line about a unit that was judged.
 
     Raises:
-        UsageError: an option does not apply or is missing, or the sizes do not fit.
+        ValueError: an option does not apply or is missing, or the sizes do not fit.
         ArtifactError: the file cannot be read, or does not keep to the ball.
     """
     import numpy as np
@@ -63,17 +62,17 @@ def import_delta(
     from cptools.artifacts.foreign import difference, guess_unit, kind_of, largest, to_epsilon
     from cptools.artifacts.history import dataset_digest
     from cptools.artifacts.schema import Delta, Input
-    from cptools.cli._data import entry
+    from cptools.workflows.datasets import entry
 
     kind = kind_of(path)
     if key is not None and kind != "torch":
-        raise UsageError("--key applies to PyTorch's files alone; leave it out")
+        raise ValueError("`key` applies to PyTorch's files alone; leave it out")
     values = _pictures(path, clean) if kind == "pictures" else _values(path, kind, key, mode, clean)
     try:
         if values.dtype == np.uint8:
             if unit is not None or mode == "class":
-                raise UsageError(
-                    f"{path} holds pictures, a perturbation for each; leave --unit and --mode out"
+                raise ValueError(
+                    f"{path} holds pictures, a perturbation for each; leave `unit` and `mode` out"
                 )
             if len(values) != len(clean.train_images):
                 raise ArtifactError(
@@ -87,7 +86,7 @@ def import_delta(
             is_judged, unit = unit is None, unit or guess_unit(values, epsilon)
             delta = to_epsilon(values, unit, epsilon)
             if is_judged:
-                told = f"took values up to {largest(values):.6g} in unit {unit} (--unit {unit})"
+                told = f"took values up to {largest(values):.6g} in unit {unit} (`unit={unit}`)"
                 say(told, quiet=quiet)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
@@ -190,22 +189,22 @@ def pick(
         A name whose shape is [K, 3, H, W] or [K, H, W, 3].
 
     Raises:
-        UsageError: no tensor or more than one fits, or there is none of this name.
+        ValueError: no tensor or more than one fits, or there is none of this name.
     """
     num = {"class": len(clean.classes), "sample": len(clean.train_images)}
     rows = [num[mode]] if mode else sorted(set(num.values()))
     _, channels, height, width = clean.train_images.shape
     images = ((channels, height, width), (height, width, channels))
     if key is not None and key not in shapes:
-        raise UsageError(f"there is no tensor {key}, but {_told(shapes)}; give another --key")
+        raise ValueError(f"there is no tensor {key}, but {_told(shapes)}; give another `key`")
     names = [key] if key is not None else list(shapes)
     found = [n for n in names if shapes[n] and shapes[n][0] in rows and shapes[n][1:] in images]
     if len(found) > 1:
-        raise UsageError(f"{' and '.join(found[:_NAMED])} fit the dataset; choose one with --key")
+        raise ValueError(f"{' and '.join(found[:_NAMED])} fit the dataset; choose one with `key`")
     if not found:
         wanted = f"{' or '.join(map(str, rows))} x {channels} x {height} x {width}"
         told = _told({name: shapes[name] for name in names})
-        raise UsageError(
+        raise ValueError(
             f"the dataset needs a tensor {wanted}, the file holds {told}; give the dataset that it"
             " was made for"
         )
@@ -227,8 +226,8 @@ def _values(
             tensors = read_tensors(path)
             shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
             values = as_array(tensors[pick(shapes, key, mode, clean)])
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if not is_number(values):
         raise ArtifactError(
             f"{path} holds {values.dtype}; give floats, signed integers, or uint8 pictures"
@@ -264,8 +263,8 @@ def _pictures(path: Path, clean: "Dataset") -> "NDArray[Any]":
 def _mode(num: int, clean: "Dataset") -> str:
     """`class` or `sample`, by the number of perturbations, which is one of the two."""
     if len(clean.classes) == len(clean.train_images):
-        raise UsageError(
-            f"the dataset has {num} classes and as many images; give --mode class or --mode sample"
+        raise ValueError(
+            f"the dataset has {num} classes and as many images; give `mode=class` or `mode=sample`"
         )
     return "class" if num == len(clean.classes) else "sample"
 

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cptools.cli._app import UsageError
-from cptools.cli._embedding import check_size, measure_distances
-from cptools.cli._encoder import build_backbone
-from cptools.cli._noise import clean_images, count_changed
+from cptools.workflows.encoders import check_size, measure_distances
+from cptools.workflows.encoders import build_backbone
+from cptools.workflows.clean import clean_images, count_changed
 from cptools.cli._progress import track
 from cptools.core.recipes import VIEWS  # noqa: TID253 - without torch
 
@@ -244,9 +243,9 @@ def _accuracy(
 ) -> Report:
     """Accuracy on the test images."""
     if not len(clean.test_images):
-        raise UsageError(f"{clean.name} has no test images; give a dataset with some")
+        raise ValueError(f"{clean.name} has no test images; give a dataset with some")
     if len(clean.classes) < 2:
-        raise UsageError(f"{clean.name} has one class only; there is nothing to tell apart")
+        raise ValueError(f"{clean.name} has one class only; there is nothing to tell apart")
     network = build_backbone(encoder, place)
     if settings["method"] == "sgd":
         last = _train_linear(network, encoder, clean, settings, place, quiet=quiet)
@@ -338,19 +337,19 @@ def _classifier(encoder: "Encoder", num_classes: int) -> "tuple[Tensor, Tensor]"
     """Weight [C, D] and bias [C] of the encoder's own classifier.
 
     Raises:
-        UsageError: it has none, or one for another number of classes.
+        ValueError: it has none, or one for another number of classes.
     """
     import torch
 
     names = ("head.classifier.weight", "head.classifier.bias")
     if not encoder.tensors.keys() >= set(names):
-        raise UsageError(
+        raise ValueError(
             f"an encoder of {encoder.algorithm} has no classifier of its own; take another"
-            " --method, or train one by cp-pretrain --alg supervised"
+            " `method`, or train one by `cp.pretrain` with `alg=supervised`"
         )
     weight, bias = (torch.from_numpy(encoder.tensors[name]) for name in names)
     if weight.shape != (num_classes, encoder.feature_dim) or bias.shape != (num_classes,):
-        raise UsageError(
+        raise ValueError(
             f"the encoder's classifier is {'x'.join(map(str, weight.shape))}, not for"
             f" {encoder.feature_dim} features and {num_classes} classes; give the dataset whose"
             " classes it was trained on"

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from cptools.cli._app import UsageError, say
-from cptools.cli._reports import Audited, Condition
+from cptools.reports.records import Audited, Condition
 
 if TYPE_CHECKING:
     from cptools.core.evaluation.statistics import Comparison
@@ -111,7 +110,7 @@ def differences(
     correction the effects are one family, and the lines below them another.
 
     Raises:
-        UsageError: there is no such baseline, or nothing to compare with it; or two conditions have
+        ValueError: there is no such baseline, or nothing to compare with it; or two conditions have
             fewer than two seeds in common.
     """
     from cptools.core.evaluation.statistics import paired
@@ -120,9 +119,9 @@ def differences(
     names = list(dict.fromkeys(row for row, _ in cells))
     if baseline not in names:
         what = "row" if is_grid else "condition"
-        raise UsageError(f"no {what} is called {baseline}; there are {', '.join(names)}")
+        raise ValueError(f"no {what} is called {baseline}; there are {', '.join(names)}")
     if len(names) == 1:
-        raise UsageError(f"there is nothing to compare with {baseline}; give further reports")
+        raise ValueError(f"there is nothing to compare with {baseline}; give further reports")
     lines, contrasts = [], []
     for row in names:
         effects: dict[str, _Effect] = {}
@@ -133,7 +132,7 @@ def differences(
                 continue
             base = cells.get((baseline, column))
             if base is None:
-                raise UsageError(
+                raise ValueError(
                     f"{condition.name} has no {baseline}.{column} to be compared with; give its"
                     " reports, or leave it out"
                 )
@@ -221,12 +220,12 @@ def _common(what: str, first: _BySeed, second: _BySeed) -> list[int | None]:
     """Seeds that both have; says which are left out.
 
     Raises:
-        UsageError: there are fewer than two.
+        ValueError: there are fewer than two.
     """
     seeds = [seed for seed in first if seed in second]
     if len(seeds) < 2:
         count = "one seed" if seeds else "no seed"
-        raise UsageError(
+        raise ValueError(
             f"{what}: {count} in common, and a paired test needs two; give files NAME-SEED.jsonl"
             " of equal seeds"
         )

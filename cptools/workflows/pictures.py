@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cptools.cli._app import UsageError
-from cptools.cli._data import chain_name, path_name
-from cptools.cli._embedding import measure_distances, view_settings
-from cptools.cli._noise import clean_images
-from cptools.cli._reports import Audited, Condition, Probe
+from cptools.workflows.datasets import chain_name, path_name
+from cptools.workflows.encoders import measure_distances, view_settings
+from cptools.workflows.clean import clean_images
+from cptools.reports.records import Audited, Condition, Probe
 
 if TYPE_CHECKING:
     from torch import device
@@ -63,7 +62,7 @@ def draw_separability(
     from cptools.figures.scatter import noise_scatter
 
     if len({dataset.classes for dataset in datasets}) > 1:
-        raise UsageError("the datasets differ in their classes; draw them one at a time")
+        raise ValueError("the datasets differ in their classes; draw them one at a time")
     clouds = [
         _cloud(dataset, name, clean_images(dataset, clean, need="the picture"), place)
         for name, dataset in zip(_names(datasets), datasets, strict=True)
@@ -84,7 +83,7 @@ def draw_sheet(datasets: "list[Dataset]", *, title: str | None, caption: str) ->
 
     shown = one_a_class(datasets[0].train_labels)
     if not _have_alike(datasets, shown):
-        raise UsageError(
+        raise ValueError(
             "the datasets differ in the size of images, or in labels, or in the rows chosen; give"
             " what was made of one dataset, and its rows as they were"
         )
@@ -189,7 +188,7 @@ def draw_roc(audits: Sequence[Audited], *, title: str | None) -> Any:
 
     benign, *poisoned = audits
     if not poisoned:
-        raise UsageError(
+        raise ValueError(
             f"a ROC curve needs two conditions, this is {benign.name} alone; give audits of benign"
             " datasets, then of poisoned ones"
         )

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cptools.cli._app import UsageError
-from cptools.cli._data import clean_dataset
+from cptools.workflows.datasets import clean_dataset
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset
@@ -18,19 +17,19 @@ def clean_images(poisoned: "Dataset", given: "str | Dataset | None", *, need: st
         need: what they are needed for, for the message.
 
     Raises:
-        UsageError: they cannot be had, or are not those of this dataset.
+        ValueError: they cannot be had, or are not those of this dataset.
     """
     clean = clean_dataset(poisoned.source, given, need=need)
     rows = clean_rows(poisoned, clean)
     if clean.train_images.shape[1:] != poisoned.train_images.shape[1:]:
-        raise UsageError("clean and poisoned images differ in size; give the right --dataset")
+        raise ValueError("clean and poisoned images differ in size; give the right `dataset`")
     if given is not None:
         _check_made_of(poisoned, clean)
     return clean.train_images if rows is None else clean.train_images[rows]
 
 
 def _check_made_of(poisoned: "Dataset", clean: "Dataset") -> None:
-    """Raise `UsageError` where both tell what they were made of, and it is not the same."""
+    """Raise `ValueError` where both tell what they were made of, and it is not the same."""
     from cptools.artifacts.history import dataset_digest
 
     told = [step.inputs["input"].digest for step in poisoned.history if "input" in step.inputs]
@@ -40,9 +39,9 @@ def _check_made_of(poisoned: "Dataset", clean: "Dataset") -> None:
             return
     digest = dataset_digest(clean)
     if told and digest not in told:
-        raise UsageError(
+        raise ValueError(
             f"{clean.name} ({digest[:12]}) is not what {poisoned.name} ({told[0][:12]}) was made"
-            " of; give that dataset with --dataset"
+            " of; give that dataset with `dataset`"
         )
 
 
@@ -58,7 +57,7 @@ def clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
     Where rows were chosen after the clean dataset was made, both name rows of what they came from.
 
     Raises:
-        UsageError: the clean dataset lacks some.
+        ValueError: the clean dataset lacks some.
     """
     import numpy as np
 
@@ -76,7 +75,7 @@ def clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
         ]
         if np.array_equal(ids[rows], poisoned.train_index):
             return rows
-    raise UsageError(
+    raise ValueError(
         f"the dataset has {num} training images, not all of which are among the"
-        f" {len(clean.train_images)} clean ones; give those it was made of with --dataset"
+        f" {len(clean.train_images)} clean ones; give those it was made of with `dataset`"
     )

@@ -1,31 +1,65 @@
-"""What an encoder's training compared: its embedding, and random views of images."""
+"""Encoders at work: the network of a file, its embedding, and random views as in its training."""
 
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cptools.cli._app import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor, device, nn
+    import torch
+    from torch import Tensor, nn
 
     from cptools.artifacts.schema import Dataset, Encoder
+    from cptools.core.algorithms.base import Backbone
     from cptools.core.evaluation.distances import Distances
     from cptools.core.views import Views
+
+
+def build_backbone(encoder: "Encoder", device: "torch.device") -> "Backbone":
+    """The backbone of an artifact, on its device, in eval mode.
+
+    Raises:
+        ValueError: the architecture is unknown or the weights are not its own.
+    """
+    import torch
+
+    from cptools.core.build import build_encoder
+    from cptools.core.encoders import ENCODERS
+    from cptools.core.encoders.lab import PREFIX
+
+    if encoder.architecture.removeprefix(PREFIX) not in ENCODERS:
+        raise ValueError(
+            f"unknown architecture {encoder.architecture!r}; this version has {', '.join(ENCODERS)}"
+        )
+    network = build_encoder(encoder.architecture, encoder.width)
+    weights = {
+        name.removeprefix("backbone."): torch.from_numpy(array)
+        for name, array in encoder.tensors.items()
+        if name.startswith("backbone.")
+    }
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
+        raise ValueError(
+            f"the weights are not those of {encoder.architecture} of width {encoder.width}"
+            f" ({reason})"
+        ) from None
+    return network.eval().to(device).to(memory_format=torch.channels_last)
 
 
 def check_size(encoder: "Encoder", dataset: "Dataset") -> None:
     """Refuse images of another size than the encoder was trained on."""
     if dataset.train_images.shape[-1] != encoder.input_size:
-        raise UsageError(
+        raise ValueError(
             f"the encoder was trained on images of {encoder.input_size} pixels, {dataset.name} has"
-            f" {dataset.train_images.shape[-1]}; make it with cp-dataset --size"
-            f" {encoder.input_size}"
+            f" {dataset.train_images.shape[-1]}; load it with"
+            f" `size={encoder.input_size}`"
         )
 
 
 def build_embedding(
-    encoder: "Encoder", place: "device"
+    encoder: "Encoder", device: "torch.device"
 ) -> "tuple[nn.Module, Callable[[Tensor], Tensor], str]":
     """The network of an artifact, a function of it from views to embeddings, and what these are.
 
@@ -36,16 +70,15 @@ def build_embedding(
         The module, the function, and `projector` or `backbone`.
 
     Raises:
-        UsageError: the weights are not those of the algorithm or architecture named.
+        ValueError: the weights are not those of the algorithm or architecture named.
     """
     import torch
 
-    from cptools.cli._encoder import build_backbone
     from cptools.core.algorithms import ALGORITHMS
     from cptools.core.build import build_encoder
     from cptools.core.lazy import load
 
-    backbone = build_backbone(encoder, place)
+    backbone = build_backbone(encoder, device)
     head = {
         name.removeprefix("head."): torch.from_numpy(array)
         for name, array in encoder.tensors.items()
@@ -55,7 +88,7 @@ def build_embedding(
     if not matrices:
         return backbone, backbone, "backbone"
     if encoder.algorithm not in ALGORITHMS:
-        raise UsageError(
+        raise ValueError(
             f"unknown algorithm {encoder.algorithm!r}; this version has {', '.join(ALGORITHMS)}"
         )
     kind = load(ALGORITHMS[encoder.algorithm])
@@ -75,11 +108,11 @@ def build_embedding(
         )
         algorithm.head.load_state_dict(head)
     except (RuntimeError, TypeError):
-        raise UsageError(
-            f"the head is not that of {encoder.algorithm}; train the encoder with cp-pretrain"
+        raise ValueError(
+            f"the head is not that of {encoder.algorithm}; train the encoder with `cp.pretrain`"
         ) from None
     algorithm.encoder = backbone
-    algorithm.head.to(place)
+    algorithm.head.to(device)
     return algorithm, algorithm.embed, "projector"
 
 
@@ -104,7 +137,7 @@ def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None
         views: what `view_settings` returned, by which they are made; left out, of recipe quick.
 
     Raises:
-        UsageError: no views can be made by what the history says.
+        ValueError: no views can be made by what the history says.
     """
     from operator import index
 
@@ -115,7 +148,7 @@ def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None
         views = {**views, "pad": index(views["pad"])}
         return build_views(views, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:  # anybody's header
-        raise UsageError(
+        raise ValueError(
             f"the views in the encoder's history cannot be made: {error}; train it again"
         ) from None
 
@@ -124,7 +157,7 @@ def measure_distances(
     encoder: "Encoder",
     dataset: "Dataset",
     views: dict[str, Any],
-    place: "device",
+    device: "torch.device",
     *,
     seed: int,
     bf16: bool,
@@ -135,12 +168,12 @@ def measure_distances(
         encoder: whose.
         dataset: of which.
         views: what `view_settings` returned.
-        place: where to compute.
+        device: where to compute.
         seed: of the views.
         bf16: compute the networks in bfloat16.
 
     Raises:
-        UsageError: the images or the views do not suit the encoder.
+        ValueError: the images or the views do not suit the encoder.
     """
     import torch
 
@@ -148,6 +181,6 @@ def measure_distances(
 
     check_size(encoder, dataset)
     drawn = build_training_views(encoder, views)
-    network, embed, kind = build_embedding(encoder, place)
+    network, embed, kind = build_embedding(encoder, device)
     images = torch.from_numpy(dataset.train_images)
     return Distances.of(view_distances(network, embed, images, drawn, seed=seed, bf16=bf16)), kind

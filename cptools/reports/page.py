@@ -9,10 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cptools.cli import _html as html
-from cptools.cli._app import UsageError
-from cptools.cli._markdown import Block, Table, Text, read_markdown
-from cptools.cli._reports import Audited, Condition, read_conditions
+from cptools.reports import html
+from cptools.reports.markdown import Block, Table, Text, read_markdown
+from cptools.reports.records import Audited, Condition, read_conditions
 
 FIRST = "README"  # stands above the others, without a heading of its own
 
@@ -88,12 +87,12 @@ def read_results(folder: Path) -> list[Section]:
     in the others below it. Names are in their natural order, README first.
 
     Raises:
-        UsageError: it is no folder, or holds neither tables nor pictures, or a file is not what its
+        ValueError: it is no folder, or holds neither tables nor pictures, or a file is not what its
             suffix says.
         ArtifactError: a report has no valid history.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; give one of tables (.md) and pictures (.png)")
+        raise ValueError(f"{folder} is no folder; give one of tables (.md) and pictures (.png)")
     suffixes = (".md", *_PICTURES)
     names = {
         path.name.removesuffix(path.suffix)
@@ -101,7 +100,7 @@ def read_results(folder: Path) -> list[Section]:
         if path.suffix in suffixes and path.is_file() and not path.name.startswith(".")
     }
     if not names:
-        raise UsageError(f"{folder} holds no tables (.md) nor pictures (.png, .svg); make some")
+        raise ValueError(f"{folder} holds no tables (.md) nor pictures (.png, .svg); make some")
     found = (path.relative_to(folder) for path in folder.rglob("*.jsonl") if path.is_file())
     reports = sorted(found, key=lambda path: [_natural(part) for part in path.parts])
     return [
@@ -199,7 +198,7 @@ def _section(folder: Path, name: str, reports: Sequence[Path]) -> Section:
             try:
                 picture = html.picture(file.read_bytes(), name)
             except ValueError as error:
-                raise UsageError(f"{file} is {error}; draw it with cp-visualize") from None
+                raise ValueError(f"{file} is {error}; draw it with cp-visualize") from None
             break
     wanted = [cell for block in blocks if isinstance(block, Table) for cell in block.names()]
     nearest = [
@@ -246,7 +245,7 @@ def _read(file: Path, names: set[str]) -> tuple[dict[str, _Told], str]:
     try:
         pipelines = dict.fromkeys(_pipeline(line) for line in lines)
     except ArtifactError as error:
-        raise UsageError(f"{file} has no valid history: {error}") from None
+        raise ValueError(f"{file} has no valid history: {error}") from None
     return told, "\n\n".join(filter(None, pipelines))
 
 
@@ -282,7 +281,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text("utf-8")
     except UnicodeDecodeError:
-        raise UsageError(f"{file} is no text in UTF-8; write it with cptools report") from None
+        raise ValueError(f"{file} is no text in UTF-8; write it with cptools report") from None
 
 
 def _natural(name: str) -> list[tuple[str, int]]:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cptools.cli._app import UsageError
-from cptools.cli._embedding import check_size
-from cptools.cli._encoder import build_backbone
+from cptools.workflows.encoders import check_size
+from cptools.workflows.encoders import build_backbone
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -18,7 +17,7 @@ def open_labels_from(alg: str, given: str | None) -> "Reader | None":
     """Open the encoder that `--labels-from` names, its header checked.
 
     Raises:
-        UsageError: the learner takes no pseudo-labels.
+        ValueError: the learner takes no pseudo-labels.
         ArtifactError: it is no encoder.
     """
     from cptools.artifacts.stream import open_artifact
@@ -27,7 +26,7 @@ def open_labels_from(alg: str, given: str | None) -> "Reader | None":
     if given is None:
         return None
     if alg not in CLUSTERED:
-        raise UsageError(f"--labels-from does not apply to --alg {alg}; leave it out")
+        raise ValueError(f"`labels_from` does not apply to `alg={alg}`; leave it out")
     return open_artifact(given, expect=("encoder",))
 
 
@@ -36,9 +35,9 @@ def check_labels_from(alg: str, given: str | None) -> None:
     from cptools.core.algorithms import CLUSTERED
 
     if alg in CLUSTERED and given is None:
-        raise UsageError(
-            f"--alg {alg} learns pseudo-labels, which need an encoder of the same images; make one"
-            " with cp-pretrain INPUT -o ENCODER and give --labels-from ENCODER"
+        raise ValueError(
+            f"`alg={alg}` learns pseudo-labels, which need an encoder of the same images; make one"
+            " with `cp.pretrain` and give it as `labels_from`"
         )
 
 
@@ -66,7 +65,7 @@ def pseudo_labels(
         images and then [M, L] of each of the others.
 
     Raises:
-        UsageError: the encoder is for images of another size, or its weights are not its own.
+        ValueError: the encoder is for images of another size, or its weights are not its own.
         ValueError: there are too few images.
     """
     import torch
@@ -77,8 +76,8 @@ def pseudo_labels(
     try:
         check_size(encoder, dataset)
         network = build_backbone(encoder, place)
-    except UsageError as error:
-        raise UsageError(f"--labels-from: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"`labels_from`: {error}") from None
     found = [
         features(network, images, mean=encoder.mean, std=encoder.std, bf16=bf16)
         for images in (torch.from_numpy(dataset.train_images), *others)

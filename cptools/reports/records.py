@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from cptools.cli._app import UsageError
 
 _SEEDED = re.compile(r"(?:(?P<name>.*)-)?(?P<seed>\d+)", re.DOTALL)
 _SHARES = ("accuracy", "changed", "close")
@@ -89,12 +88,12 @@ class Condition:
         """The accuracies, in percent, by seed.
 
         Raises:
-            UsageError: a seed has two.
+            ValueError: a seed has two.
         """
         seeds = Counter(probe.seed for probe in self.probes)
         twice = [seed for seed, count in seeds.items() if count > 1]
         if twice:
-            raise UsageError(
+            raise ValueError(
                 f"{self.name} has several accuracies of seed {twice[0]}; give one, or files of"
                 " other names"
             )
@@ -116,13 +115,13 @@ class Condition:
         """Row and column of a condition that is named ROW.COLUMN.
 
         Raises:
-            UsageError: it is not.
+            ValueError: it is not.
         """
         row, dot, column = self.name.rpartition(".")
         if not dot:
-            raise UsageError(
-                f"--grid needs conditions named ROW.COLUMN, not {self.name}; name files"
-                " poison.victim-0.jsonl, or leave --grid out"
+            raise ValueError(
+                f"`grid` needs conditions named ROW.COLUMN, not {self.name}; name files"
+                " poison.victim-0.jsonl, or leave `grid` out"
             )
         return row, column
 
@@ -185,7 +184,7 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         Accuracies, or audits: one of the two is empty.
 
     Raises:
-        UsageError: a file holds neither, or has no name; there are both; or a condition has two
+        ValueError: a file holds neither, or has no name; there are both; or a condition has two
             of one seed, or probes that do not compare.
     """
     probes: dict[str, list[Probe]] = {}
@@ -200,7 +199,7 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         lines = _read(file, text, seed)
         several = len({line.digest for line in lines}) > 1
         if not name:
-            raise UsageError(f"{file} has no name to tell it by; call it such as clean-0.jsonl")
+            raise ValueError(f"{file} has no name to tell it by; call it such as clean-0.jsonl")
         for line in lines:
             words = [name]
             on = ["on", line.dataset, line.digest[:6]] if several else []
@@ -210,13 +209,13 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
                 words += [line.classifier] if line.classifier else []
                 probes.setdefault(" ".join([*words, *on]), []).append(line)
     if probes and findings:
-        raise UsageError(
+        raise ValueError(
             f"{next(iter(findings))} was audited, {next(iter(probes))} is an accuracy; give one or"
             " the other"
         )
     shares = dict.fromkeys(line.share for lines in probes.values() for line in lines)
     if len(shares) > 1:
-        raise UsageError(
+        raise ValueError(
             f"reports of {' and '.join(shares)} do not go together; give those of one kind"
         )
     conditions = [Condition(name, tuple(lines)) for name, lines in probes.items()]
@@ -229,11 +228,11 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
 
 
 def _check_alike(condition: Condition) -> None:
-    """Raise `UsageError` unless the probes of a condition differ in nothing but their seeds."""
+    """Raise `ValueError` unless the probes of a condition differ in nothing but their seeds."""
     for what in ("method", "dataset"):
         found = dict.fromkeys(getattr(probe, what) for probe in condition.probes)
         if len(found) > 1 and not condition.probes[0].classifier:
-            raise UsageError(
+            raise ValueError(
                 f"{condition.name} has probes of more than one {what}, {' and '.join(found)}, which"
                 " do not compare; give files of other names"
             )
@@ -248,7 +247,7 @@ def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
         The accuracies of those conditions that are among `names`.
 
     Raises:
-        UsageError: the file holds no such object, or none of the names.
+        ValueError: the file holds no such object, or none of the names.
     """
     try:
         values = json.loads(file.read_text("utf-8"))
@@ -256,14 +255,14 @@ def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
         if not all(0 <= value <= 100 for value in paper.values()):
             raise ValueError("no accuracy")
     except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}; give JSON of a paper's values") from None
+        raise ValueError(f"{file}: {error.strerror}; give JSON of a paper's values") from None
     except (ValueError, TypeError, AttributeError):
-        raise UsageError(
+        raise ValueError(
             f"{file} holds no values of a paper; it is to be JSON such as"
             ' {"clean.simclr": 91.8}, in percent'
         ) from None
     if not paper.keys() & set(names):
-        raise UsageError(
+        raise ValueError(
             f"{file} tells nothing of {', '.join(names)}; it names {', '.join(paper) or 'nothing'}"
         )
     return {name: value for name, value in paper.items() if name in names}
@@ -271,13 +270,13 @@ def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
 
 def _text(file: str) -> str:
     if file == "-":
-        raise UsageError("reports are told apart by the names of their files; give files")
+        raise ValueError("reports are told apart by the names of their files; give files")
     try:
         return Path(file).read_text("utf-8")
     except UnicodeDecodeError:
         return ""  # no report
     except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}; give reports of cp-probe") from None
+        raise ValueError(f"{file}: {error.strerror}; give reports of cp-probe") from None
 
 
 def _read(file: str, text: str, seed: int | None) -> list[Probe | Finding]:
@@ -290,11 +289,11 @@ def _read(file: str, text: str, seed: int | None) -> list[Probe | Finding]:
         except (ValueError, LookupError, TypeError, AttributeError):
             if not reports:
                 break
-            raise UsageError(
+            raise ValueError(
                 f"line {number} of {file} is no report of cp-probe; was it cut off?"
             ) from None
     if not reports:
-        raise UsageError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
+        raise ValueError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
     return reports
 
 

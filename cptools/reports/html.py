@@ -7,7 +7,7 @@ from html import escape
 from urllib.parse import quote
 
 from cptools import __version__
-from cptools.cli._markdown import Table
+from cptools.reports.markdown import Table
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
