@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cptools.cli._app import UsageError
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from cptools.artifacts.schema import Dataset, Encoder
     from cptools.core.evaluation.distances import Distances
+    from cptools.core.settings import Settings
     from cptools.core.views import Views
 
 
@@ -58,7 +59,7 @@ def build_embedding(
         raise UsageError(
             f"unknown algorithm {encoder.algorithm!r}; this version has {', '.join(ALGORITHMS)}"
         )
-    kind = load(ALGORITHMS[encoder.algorithm])
+    kind = load(ALGORITHMS[encoder.algorithm].build)
     options: dict[str, Any] = {}
     if kind.needs_pixels:
         options |= {"mean": encoder.mean, "std": encoder.std}
@@ -67,7 +68,7 @@ def build_embedding(
         options["num_classes"] = tuple(len(head[name]) for name in sorted(classifiers))
     try:
         algorithm = kind(
-            build_encoder(encoder.architecture, encoder.width),
+            build_encoder(encoder.architecture, encoder.width, size=encoder.input_size),
             hidden=len(head[matrices[0]]),
             dim=len(head[matrices[-1]]),
             generator=torch.Generator(),
@@ -87,13 +88,14 @@ def view_settings(encoder: "Encoder", recipe: str) -> dict[str, Any]:
     """The views that an encoder was trained with; the recipe's where its history is silent."""
     from cptools.core import recipes
     from cptools.core.algorithms import ALGORITHMS
+    from cptools.core.presets import VIEWS
 
     alg = encoder.algorithm if encoder.algorithm in ALGORITHMS else "simclr"
-    values = recipes.pretrain(recipe, alg=alg, dataset="")
+    values: dict[str, Any] = {**recipes.pretrain(recipe, alg=alg, dataset="")}
     for step in encoder.history:
         if step.tool == "cp-pretrain":
             values = {**values, "pad": 0, **step.parameters}
-    return {name: values[name] for name in recipes.VIEWS}
+    return {name: values[name] for name in VIEWS}
 
 
 def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None) -> "Views":
@@ -112,8 +114,8 @@ def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None
 
     views = views or view_settings(encoder, "quick")
     try:
-        views = {**views, "pad": index(views["pad"])}
-        return build_views(views, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
+        values = cast("Settings", {**views, "pad": index(views["pad"])})
+        return build_views(values, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:  # anybody's header
         raise UsageError(
             f"the views in the encoder's history cannot be made: {error}; train it again"

@@ -20,14 +20,14 @@ def build_backbone(encoder: "Encoder", place: "device") -> "Backbone":
     import torch
 
     from cptools.core.build import build_encoder
-    from cptools.core.encoders import ENCODERS
-    from cptools.core.encoders.lab import PREFIX
+    from cptools.core.encoders import ENCODERS, PREFIX, is_foreign
 
-    if encoder.architecture.removeprefix(PREFIX) not in ENCODERS:
+    name = encoder.architecture.removeprefix(PREFIX)
+    if name not in ENCODERS and not is_foreign(name):
         raise UsageError(
             f"unknown architecture {encoder.architecture!r}; this version has {', '.join(ENCODERS)}"
         )
-    network = build_encoder(encoder.architecture, encoder.width)
+    network = build_encoder(encoder.architecture, encoder.width, size=encoder.input_size)
     weights = {
         name.removeprefix("backbone."): torch.from_numpy(array)
         for name, array in encoder.tensors.items()

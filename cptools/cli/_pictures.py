@@ -32,7 +32,7 @@ def draw_distances(
     """Distances of two views of each dataset's images, over one another; poisoned ones first."""
     from cptools.core.device import choose_bf16
     from cptools.core.evaluation.distances import BINS, MOST
-    from cptools.core.knobs import AUGMENTATIONS
+    from cptools.core.settings import AUGMENTATIONS
     from cptools.figures.histogram import distance_histograms
 
     views = view_settings(encoder, "quick")

@@ -7,7 +7,7 @@ from cptools.cli._embedding import check_size, measure_distances
 from cptools.cli._encoder import build_backbone
 from cptools.cli._noise import clean_images, count_changed
 from cptools.cli._progress import track
-from cptools.core.recipes import VIEWS  # noqa: TID253 - without torch
+from cptools.core.presets import VIEWS  # noqa: TID253 - without torch
 
 if TYPE_CHECKING:
     from torch import Tensor, device, nn

@@ -22,20 +22,20 @@ def open_labels_from(alg: str, given: str | None) -> "Reader | None":
         ArtifactError: it is no encoder.
     """
     from cptools.artifacts.stream import open_artifact
-    from cptools.core.algorithms import CLUSTERED
+    from cptools.core.algorithms import ALGORITHMS
 
     if given is None:
         return None
-    if alg not in CLUSTERED:
+    if not ALGORITHMS[alg].is_clustered:
         raise UsageError(f"--labels-from does not apply to --alg {alg}; leave it out")
     return open_artifact(given, expect=("encoder",))
 
 
 def check_labels_from(alg: str, given: str | None) -> None:
     """Refuse to train a learner without the pseudo-labels that it needs."""
-    from cptools.core.algorithms import CLUSTERED
+    from cptools.core.algorithms import ALGORITHMS
 
-    if alg in CLUSTERED and given is None:
+    if ALGORITHMS[alg].is_clustered and given is None:
         raise UsageError(
             f"--alg {alg} learns pseudo-labels, which need an encoder of the same images; make one"
             " with cp-pretrain INPUT -o ENCODER and give --labels-from ENCODER"

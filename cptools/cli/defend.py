@@ -13,7 +13,7 @@ from cptools.cli._progress import track
 from cptools.cli._streams import deliver, plan_output, resolve_input
 from cptools.cli._work import end_dry_run, show_settings
 from cptools.core.defenses import DEFENSES, Defense  # noqa: TID253 - a registry, without torch
-from cptools.core.knobs import Knob  # noqa: TID253 - without torch
+from cptools.core.settings import Setting  # noqa: TID253 - without torch
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset
@@ -27,7 +27,7 @@ def _options() -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, defense in DEFENSES.items():
         options[name] = _flag(name, defense)
-        for setting, knob in defense.knobs.items():
+        for setting, knob in defense.settings.items():
             if setting != defense.main:
                 options[f"{name}_{setting}"] = opt.option_of(
                     f"{name}_{setting}", _with_default(knob, defense.defaults.get(setting))
@@ -39,11 +39,11 @@ def _flag(name: str, defense: Defense) -> Any:
     if defense.main is None:
         annotated = cast("Any", Annotated)
         return annotated[bool | None, typer.Option(f"--{name}", help=defense.text)]
-    knob = defense.knobs[defense.main]
+    knob = defense.settings[defense.main]
     return opt.option_of(name, knob._replace(text=defense.text), metavar=defense.main.upper())
 
 
-def _with_default(knob: Knob, default: Any) -> Knob:
+def _with_default(knob: Setting, default: Any) -> Setting:
     return knob if default is None else knob._replace(text=f"{knob.text[:-1]} [{default}].")
 
 
@@ -101,7 +101,7 @@ def read_steps(typed: Mapping[str, Any]) -> "Sequence[Step]":
     for name in [name for name in given if name in DEFENSES]:
         main = DEFENSES[name].main
         own = {} if main is None else {main: given[name]}
-        own |= {k: given[f"{name}_{k}"] for k in DEFENSES[name].knobs if f"{name}_{k}" in given}
+        own |= {k: given[f"{name}_{k}"] for k in DEFENSES[name].settings if f"{name}_{k}" in given}
         steps.append(make_step(name, own))
     for name in given:
         defense = name.partition("_")[0]

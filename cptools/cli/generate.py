@@ -21,7 +21,7 @@ from cptools.cli._work import (
     to_arrays,
     training_tensors,
 )
-from cptools.core.poisons import ATTACKS, SETTINGS  # noqa: TID253 - a registry, without torch
+from cptools.core.poisons import ATTACKS, attack_settings  # noqa: TID253 - a registry, without torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 app = make_app("cp-generate")
 
 
-@tool(app, options=opt.options_of(SETTINGS))
+@tool(app, options=opt.options_of(attack_settings()))
 def generate(
     input: opt.StartInput = None,
     output: opt.Output = None,
@@ -93,7 +93,9 @@ def generate(
         raise UsageError(
             f"--alg {alg} has no mode {mode}; give --mode {' or '.join(ATTACKS[alg].modes)}"
         )
-    values = resolve(ATTACKS[alg].settings(recipe, mode), typed, context=f"--alg {alg}")
+    values = resolve(
+        ATTACKS[alg].settings(recipe, mode), typed, context=f"--alg {alg}", table=attack_settings()
+    )
     radius = parse_epsilon(epsilon)
     epsilon = "".join(epsilon.split()) if "/" in epsilon else str(radius)  # deltas hold fractions
     settings: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -22,17 +22,17 @@ from cptools.cli._work import (
 )
 from cptools.core.algorithms import ALGORITHMS  # noqa: TID253 - a registry, without torch
 from cptools.core.defenses import ON_THE_FLY  # noqa: TID253 - a registry, without torch
-from cptools.core.knobs import KNOBS  # noqa: TID253 - without torch
-from cptools.core.recipes import PRETRAIN  # noqa: TID253 - without torch
+from cptools.core.recipes import pretrain_settings  # noqa: TID253 - without torch
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Artifact, Dataset, Encoder
+    from cptools.core.settings import Settings
     from cptools.core.views import DrawsViews
 
 app = make_app("cp-pretrain")
 
 
-@tool(app, options=opt.options_of({name: KNOBS[name] for name in PRETRAIN}))
+@tool(app, options=opt.options_of(pretrain_settings()))
 def pretrain(
     input: opt.StartInput = None,
     output: opt.Output = None,
@@ -97,7 +97,10 @@ def pretrain(
     watched = None if watch is None else open_dataset(watch)
     labeler = open_labels_from(alg, labels_from)
     values = recipes.resolve(
-        recipes.pretrain(recipe, alg=alg, dataset=reader.name), typed, context=f"--alg {alg}"
+        recipes.pretrain(recipe, alg=alg, dataset=reader.name),
+        typed,
+        context=f"--alg {alg}",
+        table=pretrain_settings(),
     )
     settings: dict[str, Any] = {"alg": alg, "recipe": recipe, "seed": seed, **values}
     settings |= _defenses(defend, defend_at)
@@ -145,7 +148,7 @@ def _views(settings: dict[str, Any], dataset: "Dataset") -> "DrawsViews":
     from cptools.core.lazy import load
 
     size = dataset.train_images.shape[-1]
-    views = build_views(settings, size=size, mean=dataset.mean, std=dataset.std)
+    views = build_views(cast("Settings", settings), size=size, mean=dataset.mean, std=dataset.std)
     if "defend" not in settings:
         return views
     defended: DrawsViews = load(ON_THE_FLY[settings["defend_at"]])(
@@ -194,13 +197,14 @@ def _train(
     note_queue(settings, len(images), quiet=quiet)
     learner = build_learner(
         settings["alg"],
-        settings,
+        cast("Settings", settings),
         num_classes=num_classes,
         mean=dataset.mean,
         std=dataset.std,
         device=device,
         bf16=settings["precision"] == "bf16",
         seed=settings["seed"],
+        size=images.shape[-1],
     )
     work = Pretraining(
         images,

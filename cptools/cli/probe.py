@@ -135,7 +135,8 @@ def probe(
     source = artifact.source.name if artifact.source else ""
     base = recipes.probe(recipe, method=method, dataset=source.rpartition("/")[2])
     context = f"--method {base['method']}"
-    values = recipes.resolve(base, {name: typed[name] for name in recipes.PROBE}, context=context)
+    table = recipes.PROBE_SETTINGS
+    values = recipes.resolve(base, {n: typed[n] for n in table}, context=context, table=table)
     settings: dict[str, Any] = {"recipe": recipe, "seed": seed, **values}
     if isinstance(artifact, Encoder) and values["method"] == "distances":
         settings |= view_settings(artifact, recipe)
