@@ -22,6 +22,7 @@ import typer
 from cptools import __version__
 from cptools.cli.cptools import TOOLS
 from cptools.core import recipes  # noqa: TID253 - without torch
+from cptools.core.algorithms import ALGORITHMS  # noqa: TID253 - a registry, without torch
 from cptools.core.poisons import ATTACKS  # noqa: TID253 - a registry, without torch
 
 HERE = Path(__file__).resolve().parent
@@ -192,14 +193,13 @@ def _recipes(command: str, option: str) -> list[str]:
     return [f"Recipe {recipe}: {told}." for recipe, told in found.items()]
 
 
-def _settings(command: str, recipe: str) -> dict[tuple[str, str], recipes.Values]:
+def _settings(command: str, recipe: str) -> dict[tuple[str, str], Any]:
     """What a recipe holds, by algorithm (or method) and mode."""
     if command == "cp-probe":
         methods = recipes.PROBE_METHODS
         return {(name, ""): recipes.probe(recipe, method=name, dataset="") for name in methods}
     if command == "cp-pretrain":
-        algorithms = recipes.PAPER_ALGORITHM
-        return {(alg, ""): recipes.pretrain(recipe, alg=alg, dataset="") for alg in algorithms}
+        return {(alg, ""): recipes.pretrain(recipe, alg=alg, dataset="") for alg in ALGORITHMS}
     return {
         (alg, mode): attack.settings(recipe, mode)
         for alg, attack in ATTACKS.items()

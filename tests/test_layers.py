@@ -93,19 +93,19 @@ def test_registries_name_what_is_there() -> None:
     from cptools.core.lazy import load
     from cptools.core.poisons import ATTACKS
 
-    attacks = {name: attack.build for name, attack in ATTACKS.items()}
-    defenses = {name: defense.function for name, defense in DEFENSES.items()}
-    for registry in (ALGORITHMS, ENCODERS, defenses, ON_THE_FLY, attacks):
-        for spec in registry.values():
-            module = spec.split(":")[0]
-            assert module.startswith("cptools.core.")
-            assert callable(load(spec))
+    entries = [e for registry in (ALGORITHMS, ENCODERS, ATTACKS) for e in registry.own.values()]
+    functions = [defense.function for defense in DEFENSES.own.values()]
+    for spec in (*(entry.build for entry in entries), *functions, *ON_THE_FLY.values()):
+        module = spec.split(":")[0]
+        assert module.startswith("cptools.core.")
+        assert callable(load(spec))
 
 
 LIGHT = [
     "cptools", "cptools.core", "cptools.core.recipes", "cptools.core.algorithms",
     "cptools.core.encoders", "cptools.core.defenses", "cptools.core.epsilon",
-    "cptools.core.poisons", "cptools.core.knobs",
+    "cptools.core.poisons", "cptools.core.settings", "cptools.core.presets",
+    "cptools.core.plugins",
     "cptools.artifacts", "cptools.figures",
     *(f"cptools.cli.{path.stem}" for path in sorted((ROOT / "cli").glob("[!_]*.py"))),
 ]  # fmt: skip

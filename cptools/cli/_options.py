@@ -9,32 +9,37 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from cptools.core.knobs import Knob, read_value  # noqa: TID253 - without torch
+from cptools.cli._app import in_flags
+from cptools.core.settings import Setting, read_value  # noqa: TID253 - without torch
 
 
-def options_of(knobs: Mapping[str, Knob]) -> dict[str, Any]:
+def options_of(settings: Mapping[str, Setting]) -> dict[str, Any]:
     """Options of settings, for `tool`: names to annotations; left out, an option is None."""
-    return {name: option_of(name, knob) for name, knob in knobs.items()}
+    return {name: option_of(name, setting) for name, setting in settings.items()}
 
 
-def option_of(name: str, knob: Knob, *, metavar: str | None = None) -> Any:
+def option_of(name: str, setting: Setting, *, metavar: str | None = None) -> Any:
     """The option of one setting: an annotation."""
     flag, annotated = "--" + name.replace("_", "-"), cast("Any", Annotated)
-    if isinstance(knob.kind, tuple) and not knob.several:
-        return annotated[str | None, one_of(flag, knob.kind, knob.text)]
-    if isinstance(knob.kind, tuple) or knob.kind is Fraction:
-        meta = ",".join(knob.kind) if isinstance(knob.kind, tuple) else metavar or "X"
-        option = typer.Option(flag, metavar=meta, parser=partial(_text, knob), help=knob.text)
+    help, meta = in_flags(setting.text), metavar or setting.placeholder
+    if setting.words or setting.kind is Fraction:
+        option = typer.Option(
+            flag,
+            metavar=meta,
+            parser=partial(_text, setting),
+            autocompletion=lambda: list(setting.words),
+            help=help,
+        )
         return annotated[str | None, option]
     option = typer.Option(
         flag,
-        metavar=metavar or {int: "N", float: "X"}[knob.kind],
-        min=knob.low,
-        max=knob.high,
+        metavar=meta,
+        min=setting.low,
+        max=setting.high,
         callback=_check_finite,
-        help=knob.text,
+        help=help,
     )
-    return annotated[knob.kind | None, option]
+    return annotated[cast("Any", setting.kind) | None, option]
 
 
 def _check_finite(value: float | None) -> float | None:
@@ -43,9 +48,9 @@ def _check_finite(value: float | None) -> float | None:
     return value
 
 
-def _text(knob: Knob, text: str) -> str:
+def _text(setting: Setting, text: str) -> str:
     try:
-        return str(read_value(knob, text))
+        return str(read_value(setting, text))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -149,5 +154,5 @@ Precision = Annotated[
 ]
 
 BatchSize = Annotated[
-    int | None, typer.Option("--batch-size", metavar="N", min=2, help="Images a step.")
+    int | None, typer.Option("--batch-size", metavar="N", min=2, help="Batch size.")
 ]

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from cptools.cli import _options as opt
-from cptools.reports import tables
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.workflows.foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
-from cptools.reports.records import read_conditions, read_paper
 from cptools.cli._streams import deliver, delivery, plan_output, resolve_input
+from cptools.reports import tables
+from cptools.reports.records import read_conditions, read_paper
+from cptools.workflows.foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
@@ -237,13 +237,12 @@ def import_foreign(
     target = plan_output(output, default_name=f"{path_name(str(path))}.delta.safetensors")
     delta = import_delta(
         path,
-        open_dataset(clean, quiet=quiet).read(),
+        open_dataset(clean).read(),
         radius,
         unit=unit,
         mode=mode,
         key=key,
         algorithm=algorithm,
-        quiet=quiet,
     )
     deliver(delta, target, o=output, quiet=quiet)
 

@@ -1,23 +1,24 @@
-"""From the names and numbers of a recipe to views, algorithms and learners."""
+"""From resolved settings to views, encoders, algorithms and learners."""
 
-from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import cast
 
 import torch
+from torch import nn
 
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.algorithms.base import Algorithm, Backbone
-from cptools.core.encoders import ENCODERS
-from cptools.core.encoders.lab import PREFIX, LabEncoder
+from cptools.core.encoders import ENCODERS, PREFIX, Encoder, is_foreign
+from cptools.core.encoders.foreign import as_backbone, check_trust, make_foreign, seeded
+from cptools.core.encoders.two_stream import TwoStreamEncoder
 from cptools.core.epsilon import parse_epsilon
-from cptools.core.knobs import KNOBS
 from cptools.core.lazy import load
 from cptools.core.random import stream
+from cptools.core.settings import SETTINGS, Setting, Settings
 from cptools.core.training import Learner
 from cptools.core.views import Views
 
-# Option of the tools -> argument of the algorithm's constructor.
+# Setting -> argument of the algorithm's constructor; an algorithm's own settings keep their names.
 ALGORITHM_OPTIONS = {
     "head_hidden": "hidden",
     "head_dim": "dim",
@@ -35,68 +36,119 @@ JITTER = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue (CP appen
 
 
 def build_views(
-    values: Mapping[str, Any],
+    values: Settings,
     *,
     size: int,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
 ) -> Views:
-    """Views of a recipe for images of a dataset."""
+    """Views of a recipe for images of a dataset.
+
+    Args:
+        values: resolved settings.
+        size: side of the images in pixels.
+        mean: per-channel mean of the normalization, in [0, 1].
+        std: per-channel standard deviation of the normalization.
+
+    Raises:
+        ValueError: the jitter turns hue by more than half a circle, or a value is out of range.
+    """
     strength = values["jitter"]
     brightness, contrast, saturation, hue = (strength * factor for factor in JITTER)
     if hue > 0.5:
-        raise ValueError(f"--jitter {strength} turns hue by more than half a circle; at most 5")
+        raise ValueError(f"`jitter` {strength} turns hue by more than half a circle; at most 5")
     used = values["views"].split(",")
-
-    def probability(augmentation: str) -> float:
-        return float(values[f"{augmentation}_prob"]) if augmentation in used else 0.0
-
     return Views(
         size=size,
         mean=mean,
         std=std,
         scale=(values["crop_area"] if "crop" in used else 1.0, 1.0),
-        flip=probability("flip"),
+        flip=float(values["flip_prob"]) if "flip" in used else 0.0,
         jitter=(brightness, contrast, saturation, hue),
-        jitter_p=probability("jitter"),
-        gray_p=probability("gray"),
-        blur_p=probability("blur"),
+        jitter_p=float(values["jitter_prob"]) if "jitter" in used else 0.0,
+        gray_p=float(values["gray_prob"]) if "gray" in used else 0.0,
+        blur_p=float(values["blur_prob"]) if "blur" in used else 0.0,
         pad=values["pad"],
         shared=tuple(filter(None, values["share_views"].split(","))),
     )
 
 
-def build_encoder(name: str, width: int) -> Backbone:
-    """A backbone; its weights are drawn by the algorithm that takes it.
+def build_encoder(
+    name: str,
+    width: int,
+    *,
+    size: int | None = None,
+    generator: torch.Generator | None = None,
+    trust: bool = False,
+) -> Backbone:
+    """A backbone; its weights are drawn by the algorithm that takes it, unless it keeps its own.
 
     Args:
-        name: a key of ENCODERS; with the prefix lab- two such networks of half the width, of
-            lightness and of color.
-        width: channels of the first stage.
+        name: a key of ENCODERS, "timm:NAME" or "package.module:function"; with the prefix lab- two
+            such networks, of half the width where they have one, of lightness and of color.
+        width: channels of the first stage; means nothing to timm and functions.
+        size: side of the images in pixels; an encoder from outside needs it.
+        generator: of the initial weights of one that keeps its own; left out: of a fixed seed.
+        trust: whether the caller vouches for the code that a "package.module:function" is. A name
+            that was read in a file is no reason to.
+
+    Raises:
+        ValueError: there is no such encoder, nobody vouches for it, or it is no network from
+            images of this size to features.
     """
-    make = load(ENCODERS[name.removeprefix(PREFIX)])
-    if name.startswith(PREFIX):
-        half = max(1, width // 2)
-        return LabEncoder(make(half), make(half))
-    encoder: Backbone = make(width)
+    base = name.removeprefix(PREFIX)
+    entry = None if is_foreign(base) else ENCODERS.find(base)
+    if entry is None:
+        check_trust(base, trust=trust)
+
+    def make(width: int) -> Backbone:
+        network = make_foreign(base, _known(size, base)) if entry is None else _made(entry, width)
+        if entry is None or not hasattr(network, "feature_dim"):
+            return as_backbone(network, base, _known(size, base))
+        return cast("Backbone", network)
+
+    def build() -> Backbone:
+        if name.startswith(PREFIX):
+            half = max(1, width // 2)
+            return TwoStreamEncoder(make(half), make(half))
+        return make(width)
+
+    if entry is not None and not entry.keeps_weights:
+        return build()
+    with seeded(generator or torch.Generator().manual_seed(0)):
+        encoder = build()
+    encoder.keeps_weights = True
     return encoder
+
+
+def _made(entry: Encoder, width: int) -> nn.Module:
+    return cast("nn.Module", load(entry.build)(width))
+
+
+def _known(size: int | None, name: str) -> int:
+    if size is None:
+        raise ValueError(f"the encoder {name} comes from outside; give the `size` of the images")
+    return size
 
 
 def build_algorithm(
     alg: str,
-    values: Mapping[str, Any],
+    values: Settings,
     *,
     num_classes: int | tuple[int, ...],
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     seed: int,
     role: str = "victim",
+    size: int | None = None,
 ) -> Algorithm:
-    """An algorithm with fresh weights, by a recipe's values.
+    """An algorithm with fresh weights, by resolved settings.
+
+    Whoever gives the settings vouches for a "package.module:function" that is their encoder.
 
     Args:
         alg: a key of ALGORITHMS.
-        values: a recipe's.
+        values: resolved settings.
         num_classes: of the labels, or of each labeling where there are several; algorithms that
             look at no labels do not take it.
         mean: per-channel mean of the normalization, in [0, 1]; of adversarial training alone.
@@ -104,38 +156,46 @@ def build_algorithm(
         seed: of the initial weights.
         role: "attacker" or "victim"; keeps the two from starting at the same weights where their
             seeds are equal: the attacker cannot know the victim's initialization (CP section 3).
+        size: side of the images in pixels; encoders from outside need it.
 
     Raises:
-        ValueError: views are to share what an algorithm of one view cannot.
+        ValueError: there is no such algorithm or encoder; or views are to share what an algorithm
+            of one view cannot.
     """
-    options = {
-        argument: _number(option, values[option])
-        for option, argument in ALGORITHM_OPTIONS.items()
-        if option in values
-    }
-    kind = load(ALGORITHMS[alg])
+    entry = ALGORITHMS.find(alg)
+    kind = load(entry.build)
     if kind.num_views == 1 and values.get("share_views"):
-        raise ValueError(f"--share-views does not apply to --alg {alg}, which sees one view")
+        raise ValueError(f"`share_views` does not apply to `alg={alg}`, which sees one view")
+    arguments = ALGORITHM_OPTIONS | {name: name for name in entry.own_settings}
+    table = SETTINGS | dict(entry.own_settings)
+    options = {
+        arguments[name]: _number(table[name], value)
+        for name, value in values.items()
+        if name in arguments
+    }
     if kind.needs_classes:
         options["num_classes"] = num_classes
     if kind.needs_pixels:
         options |= {"mean": mean, "std": std}
-    algorithm: Algorithm = kind(
-        build_encoder(kind.encoder_prefix + values["encoder"], values["width"]),
-        generator=stream(seed, role, "weights"),
-        **options,
+    encoder = build_encoder(
+        kind.encoder_prefix + values["encoder"],
+        values["width"],
+        size=size,
+        generator=stream(seed, role, "encoder"),
+        trust=True,
     )
+    algorithm: Algorithm = kind(encoder, generator=stream(seed, role, "weights"), **options)
     return algorithm
 
 
-def _number(option: str, value: Any) -> Any:
+def _number(setting: Setting, value: object) -> object:
     """The number that a setting is: fractions are kept as text."""
-    return float(parse_epsilon(value)) if KNOBS[option].kind is Fraction else value
+    return float(parse_epsilon(str(value))) if setting.kind is Fraction else value
 
 
 def build_learner(
     alg: str,
-    values: Mapping[str, Any],
+    values: Settings,
     *,
     num_classes: int | tuple[int, ...],
     mean: tuple[float, float, float],
@@ -144,10 +204,27 @@ def build_learner(
     bf16: bool,
     seed: int,
     role: str = "victim",
+    size: int | None = None,
 ) -> Learner:
-    """An algorithm on its device with its optimizer, by a recipe's values."""
+    """An algorithm on its device with its optimizer, by resolved settings; see `build_algorithm`.
+
+    Args:
+        alg: a key of ALGORITHMS.
+        values: resolved settings.
+        num_classes: of the labels, or of each labeling where there are several.
+        mean: per-channel mean of the normalization, in [0, 1].
+        std: per-channel standard deviation of the normalization.
+        device: where to train.
+        bf16: compute the network in bfloat16.
+        seed: of the initial weights.
+        role: "attacker" or "victim".
+        size: side of the images in pixels; encoders from outside need it.
+
+    Raises:
+        ValueError: there is no such algorithm or encoder, or a setting does not suit it.
+    """
     algorithm = build_algorithm(
-        alg, values, num_classes=num_classes, mean=mean, std=std, seed=seed, role=role
+        alg, values, num_classes=num_classes, mean=mean, std=std, seed=seed, role=role, size=size
     )
     algorithm = algorithm.to(device).to(memory_format=torch.channels_last)
     return Learner(

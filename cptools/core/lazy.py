@@ -9,6 +9,10 @@ def load(spec: str) -> Any:
 
     Args:
         spec: "module:attribute", such as "cptools.core.algorithms.simclr:SimCLR".
+
+    Raises:
+        ImportError: there is no such module.
+        AttributeError: the module has no such attribute.
     """
     module, attribute = spec.split(":")
     return getattr(import_module(module), attribute)

@@ -198,7 +198,7 @@ def _section(folder: Path, name: str, reports: Sequence[Path]) -> Section:
             try:
                 picture = html.picture(file.read_bytes(), name)
             except ValueError as error:
-                raise ValueError(f"{file} is {error}; draw it with cp-visualize") from None
+                raise ValueError(f"{file} is {error}; draw it with `cp.plot`") from None
             break
     wanted = [cell for block in blocks if isinstance(block, Table) for cell in block.names()]
     nearest = [

@@ -1,17 +1,17 @@
 """Reports of `cp-probe`: read, and grouped into conditions, whose lines differ by their seeds."""
 
-import io
 import json
 import math
 import re
-import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from cptools.reports.report import Report
 
 _SEEDED = re.compile(r"(?:(?P<name>.*)-)?(?P<seed>\d+)", re.DOTALL)
 _SHARES = ("accuracy", "changed", "close")
@@ -154,25 +154,6 @@ class Audited:
         )
 
 
-def is_report(path: str) -> bool:
-    """Whether what `resolve_input` returned begins as JSON does, and no artifact.
-
-    Standard input is only peeked at; another pipe, which cannot be, counts as an artifact.
-    """
-    if path == "-":
-        stream = sys.stdin.buffer
-        if isinstance(stream, io.BufferedReader):
-            return stream.peek(1).startswith(b"{")
-        start = stream.tell()
-        head = stream.read(1)
-        stream.seek(start)
-        return head == b"{"
-    if not Path(path).is_file():
-        return False
-    with Path(path).open("rb") as file:
-        return file.read(1) == b"{"
-
-
 def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited]]:
     """Read reports and group them, in the order in which conditions first appear.
 
@@ -187,8 +168,7 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         ValueError: a file holds neither, or has no name; there are both; or a condition has two
             of one seed, or probes that do not compare.
     """
-    probes: dict[str, list[Probe]] = {}
-    findings: dict[str, list[Finding]] = {}
+    named: list[tuple[str, list[Probe | Finding]]] = []
     seen = set()
     for file in files:
         text = _text(file)
@@ -197,9 +177,44 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         seen.add((Path(file).name, text))
         name, seed = _split(file)
         lines = _read(file, text, seed)
-        several = len({line.digest for line in lines}) > 1
         if not name:
             raise ValueError(f"{file} has no name to tell it by; call it such as clean-0.jsonl")
+        named.append((name, lines))
+    return _group(named)
+
+
+def conditions_of(
+    reports: "Mapping[str, Report | Sequence[Report]]",
+) -> tuple[list[Condition], list[Audited]]:
+    """Group reports by the names of their conditions; several of a name are seeds 0, 1, ... of it.
+
+    Returns:
+        Accuracies, or audits: one of the two is empty.
+
+    Raises:
+        ValueError: one tells neither, there are both, or probes of a name do not compare.
+    """
+    named: list[tuple[str, list[Probe | Finding]]] = []
+    for name, given in reports.items():
+        several = given if isinstance(given, Sequence) else [given]
+        for seed, report in enumerate(several):
+            try:
+                lines = [_line(record, seed) for record in report.records]
+            except (ValueError, LookupError, TypeError, AttributeError):
+                raise ValueError(f"{name} is no report of accuracies, nor an audit") from None
+            named.append((name, lines))
+    if not named:
+        raise ValueError("there is no report; give some")
+    return _group(named)
+
+
+def _group(
+    named: "Iterable[tuple[str, list[Probe | Finding]]]",
+) -> tuple[list[Condition], list[Audited]]:
+    probes: dict[str, list[Probe]] = {}
+    findings: dict[str, list[Finding]] = {}
+    for name, lines in named:
+        several = len({line.digest for line in lines}) > 1
         for line in lines:
             words = [name]
             on = ["on", line.dataset, line.digest[:6]] if several else []
@@ -284,8 +299,7 @@ def _read(file: str, text: str, seed: int | None) -> list[Probe | Finding]:
     reports: list[Probe | Finding] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            told = json.loads(line)
-            reports.append(_finding(told) if "verdict" in told else _probe(told, seed))
+            reports.append(_line(json.loads(line), seed))
         except (ValueError, LookupError, TypeError, AttributeError):
             if not reports:
                 break
@@ -302,6 +316,10 @@ def _split(file: str) -> tuple[str, int | None]:
     stem = Path(file).stem
     seeded = _SEEDED.fullmatch(stem)
     return (seeded["name"] or "", int(seeded["seed"])) if seeded else (stem, None)
+
+
+def _line(told: dict[str, Any], seed: int | None) -> Probe | Finding:
+    return _finding(told) if "verdict" in told else _probe(told, seed)
 
 
 def _probe(line: dict[str, Any], seed: int | None) -> Probe:

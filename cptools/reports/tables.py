@@ -1,5 +1,6 @@
 """Markdown tables of reports: conditions, grids, audits, differences to a baseline."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from cptools.reports.records import Audited, Condition
 
 if TYPE_CHECKING:
     from cptools.core.evaluation.statistics import Comparison
+
+_log = logging.getLogger(__name__)
 
 _Estimate = tuple[float, float, float]  # a value and the ends of its interval
 _BySeed = dict[int | None, float]
@@ -231,7 +234,8 @@ def _common(what: str, first: _BySeed, second: _BySeed) -> list[int | None]:
         )
     left_out = sorted(f"{seed}" for seed in first.keys() ^ second.keys())
     if left_out:
-        say(f"{what}: {len(seeds)} seeds in common; left out: {', '.join(left_out)}")
+        told = ", ".join(left_out)
+        _log.info("%s: %d seeds in common; left out: %s", what, len(seeds), told)
     return seeds
 
 

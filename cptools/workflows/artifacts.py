@@ -97,7 +97,8 @@ class Encoder(schema.Encoder):
 
 def promote(artifact: schema.Artifact) -> schema.Artifact:
     """An artifact that was read, as the class of this module where there is one."""
-    kind = {schema.Dataset: Dataset, schema.Encoder: Encoder}.get(type(artifact))  # type: ignore[call-overload]
+    kinds: dict[type, Any] = {schema.Dataset: Dataset, schema.Encoder: Encoder}
+    kind = kinds.get(type(artifact))
     if kind is None:
         return artifact
     values = {field.name: getattr(artifact, field.name) for field in fields(artifact)}

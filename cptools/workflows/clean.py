@@ -1,4 +1,4 @@
-"""The noise of a poisoned dataset: which clean image each of its images was made of."""
+"""Clean counterparts: which clean image each image of a poisoned dataset was made of."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ def clean_images(poisoned: "Dataset", given: "str | Dataset | None", *, need: st
 
     Args:
         poisoned: the dataset.
-        given: what `--dataset` said, or the dataset that was read there.
+        given: the clean dataset or where it can be had; None: the source that is named.
         need: what they are needed for, for the message.
 
     Raises:
@@ -45,7 +45,7 @@ def _check_made_of(poisoned: "Dataset", clean: "Dataset") -> None:
         )
 
 
-def count_changed(poisoned: "Dataset", given: str | None) -> int:
+def count_changed(poisoned: "Dataset", given: "str | Dataset | None") -> int:
     """How many training images are not those of the clean dataset; `given` is as above."""
     clean = clean_images(poisoned, given, need="the comparison")
     return int((clean != poisoned.train_images).any(axis=(1, 2, 3)).sum())

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,7 +172,7 @@ def clean_dataset(
 
     Args:
         source: from an artifact's header.
-        given: what `--dataset` said, or the dataset that was read there.
+        given: the clean dataset or where it can be had; None: the source.
         need: what it is needed for, for the message.
 
     Raises:
@@ -190,7 +190,7 @@ def clean_dataset(
     wanted = f"the clean dataset {source.name} (sha256 {source.digest[:12]})"
     try:
         dataset = make_dataset(source.name, source.options)
-    except (ArtifactError, OSError, ValueError, TypeError, ValueError) as error:  # anybody's header
+    except (ArtifactError, OSError, ValueError, TypeError) as error:  # anybody's header
         raise ValueError(f"{need} needs {wanted}: {error}; or give it with `dataset`") from None
     if dataset_digest(dataset) != source.digest:
         raise ValueError(f"{need} needs {wanted}, but what is there now differs; give `dataset`")

@@ -2,36 +2,67 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    import os
+
     import torch
     from torch import Tensor, nn
 
     from cptools.artifacts.schema import Dataset, Encoder
     from cptools.core.algorithms.base import Backbone
     from cptools.core.evaluation.distances import Distances
+    from cptools.core.settings import Settings
     from cptools.core.views import Views
 
 
-def build_backbone(encoder: "Encoder", device: "torch.device") -> "Backbone":
-    """The backbone of an artifact, on its device, in eval mode.
+def open_encoder(path: "str | os.PathLike[str]") -> "Callable[[], Encoder]":
+    """Open an encoder file and check its header; the function returned reads it.
 
     Raises:
-        ValueError: the architecture is unknown or the weights are not its own.
+        ArtifactError: it is no encoder.
+    """
+    from cptools.artifacts.schema import Encoder
+    from cptools.artifacts.stream import open_artifact
+
+    reader = open_artifact(path, expect=("encoder",))
+
+    def read() -> Encoder:
+        encoder = reader.read()
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    return read
+
+
+def build_backbone(
+    encoder: "Encoder", device: "torch.device", *, trust: bool = False
+) -> "Backbone":
+    """The backbone of an artifact, on its device, in eval mode.
+
+    Args:
+        encoder: the artifact.
+        device: where.
+        trust: call code outside cptools where the file names some.
+
+    Raises:
+        ValueError: the architecture is unknown or not to be trusted, or the weights are not its
+            own.
     """
     import torch
 
     from cptools.core.build import build_encoder
-    from cptools.core.encoders import ENCODERS
-    from cptools.core.encoders.lab import PREFIX
+    from cptools.core.encoders import ENCODERS, PREFIX, is_foreign
 
-    if encoder.architecture.removeprefix(PREFIX) not in ENCODERS:
+    name = encoder.architecture.removeprefix(PREFIX)
+    if name not in ENCODERS and not is_foreign(name):
         raise ValueError(
             f"unknown architecture {encoder.architecture!r}; this version has {', '.join(ENCODERS)}"
         )
-    network = build_encoder(encoder.architecture, encoder.width)
+    network = build_encoder(
+        encoder.architecture, encoder.width, size=encoder.input_size, trust=trust
+    )
     weights = {
         name.removeprefix("backbone."): torch.from_numpy(array)
         for name, array in encoder.tensors.items()
@@ -91,7 +122,7 @@ def build_embedding(
         raise ValueError(
             f"unknown algorithm {encoder.algorithm!r}; this version has {', '.join(ALGORITHMS)}"
         )
-    kind = load(ALGORITHMS[encoder.algorithm])
+    kind = load(ALGORITHMS[encoder.algorithm].build)
     options: dict[str, Any] = {}
     if kind.needs_pixels:
         options |= {"mean": encoder.mean, "std": encoder.std}
@@ -100,7 +131,7 @@ def build_embedding(
         options["num_classes"] = tuple(len(head[name]) for name in sorted(classifiers))
     try:
         algorithm = kind(
-            build_encoder(encoder.architecture, encoder.width),
+            build_encoder(encoder.architecture, encoder.width, size=encoder.input_size),
             hidden=len(head[matrices[0]]),
             dim=len(head[matrices[-1]]),
             generator=torch.Generator(),
@@ -120,13 +151,14 @@ def view_settings(encoder: "Encoder", recipe: str) -> dict[str, Any]:
     """The views that an encoder was trained with; the recipe's where its history is silent."""
     from cptools.core import recipes
     from cptools.core.algorithms import ALGORITHMS
+    from cptools.core.presets import VIEWS
 
     alg = encoder.algorithm if encoder.algorithm in ALGORITHMS else "simclr"
-    values = recipes.pretrain(recipe, alg=alg, dataset="")
+    values: dict[str, Any] = {**recipes.pretrain(recipe, alg=alg, dataset="")}
     for step in encoder.history:
         if step.tool == "cp-pretrain":
             values = {**values, "pad": 0, **step.parameters}
-    return {name: values[name] for name in recipes.VIEWS}
+    return {name: values[name] for name in VIEWS}
 
 
 def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None) -> "Views":
@@ -145,8 +177,8 @@ def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None
 
     views = views or view_settings(encoder, "quick")
     try:
-        views = {**views, "pad": index(views["pad"])}
-        return build_views(views, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
+        values = cast("Settings", {**views, "pad": index(views["pad"])})
+        return build_views(values, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
     except (TypeError, ValueError, OverflowError, AttributeError) as error:  # anybody's header
         raise ValueError(
             f"the views in the encoder's history cannot be made: {error}; train it again"

@@ -1,17 +1,19 @@
 """Perturbations of others as deltas, and deltas for others: `cptools import`, `cptools export`."""
 
+import logging
 import os
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     from cptools.artifacts.schema import Dataset, Delta
+
+_log = logging.getLogger(__name__)
 
 UNITS = ("epsilon", "pixel", "level")
 SUFFIXES = (".npy", ".pt", ".pth")
@@ -38,7 +40,6 @@ def import_delta(
     mode: str | None = None,
     key: str | None = None,
     algorithm: str = "imported",
-    quiet: bool = False,
 ) -> "Delta":
     """Read a perturbation as others store it.
 
@@ -50,7 +51,6 @@ def import_delta(
         mode: `class` or `sample`; None to judge by the number of perturbations.
         key: name of the tensor in a checkpoint; None for the only one that fits.
         algorithm: what made it.
-        quiet: whether to leave out the line about a unit that was judged.
 
     Raises:
         ValueError: an option does not apply or is missing, or the sizes do not fit.
@@ -62,7 +62,7 @@ def import_delta(
     from cptools.artifacts.foreign import difference, guess_unit, kind_of, largest, to_epsilon
     from cptools.artifacts.history import dataset_digest
     from cptools.artifacts.schema import Delta, Input
-    from cptools.workflows.datasets import entry
+    from cptools.workflows.histories import entry
 
     kind = kind_of(path)
     if key is not None and kind != "torch":
@@ -86,8 +86,8 @@ def import_delta(
             is_judged, unit = unit is None, unit or guess_unit(values, epsilon)
             delta = to_epsilon(values, unit, epsilon)
             if is_judged:
-                told = f"took values up to {largest(values):.6g} in unit {unit} (`unit={unit}`)"
-                say(told, quiet=quiet)
+                most = f"{largest(values):.6g}"
+                _log.info("took values up to %s in unit %s (`unit=%s`)", most, unit, unit)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
     parameters = {

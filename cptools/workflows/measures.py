@@ -1,28 +1,32 @@
-"""What `cp-probe` measures, method by method, as lines of its report and as sentences."""
+"""What a probe measures, method by method, as records of its report."""
 
 from typing import TYPE_CHECKING, Any
 
-from cptools.workflows.encoders import check_size, measure_distances
-from cptools.workflows.encoders import build_backbone
+from cptools.core.presets import VIEWS  # noqa: TID253 - without torch
 from cptools.workflows.clean import clean_images, count_changed
-from cptools.cli._progress import track
-from cptools.core.recipes import VIEWS  # noqa: TID253 - without torch
+from cptools.workflows.encoders import build_backbone, check_size, measure_distances
+from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
-    from torch import Tensor, device, nn
+    import torch
+    from torch import Tensor, nn
 
     from cptools.artifacts.schema import Dataset, Encoder
     from cptools.core.evaluation.probe import ProbeEpoch, ProbeResult
 
 Values = dict[str, Any]
-Report = dict[str, Any]  # keys are stable, units in their names
+Record = dict[str, Any]  # keys are stable, units in their names
 
 SUSPECTS = 20  # images that an audit names
 
 
-def report_encoder(
-    encoder: "Encoder", dataset: "Dataset", settings: Values, place: "device", *, quiet: bool
-) -> Report:
+def measure_encoder(
+    encoder: "Encoder",
+    dataset: "Dataset",
+    settings: Values,
+    device: "torch.device",
+    progress: Progress,
+) -> Record:
     """The line of an encoder on a dataset."""
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.provenance import history_to_json
@@ -30,7 +34,7 @@ def report_encoder(
     check_size(encoder, dataset)
     measure = _distances if settings["method"] == "distances" else _accuracy
     return {
-        **measure(encoder, dataset, settings, place, quiet=quiet),
+        **measure(encoder, dataset, settings, device, progress),
         "dataset": dataset.name,
         "dataset_sha256": dataset_digest(dataset),
         "algorithm": encoder.algorithm,
@@ -42,10 +46,14 @@ def report_encoder(
     }
 
 
-def report_noise(
-    poisoned: "Dataset", given: str | None, settings: Values, place: "device", *, quiet: bool
-) -> list[Report]:
-    """A line for each classifier of a dataset's noise; `given` is what `--dataset` said."""
+def measure_noise(
+    poisoned: "Dataset",
+    given: "str | Dataset | None",
+    settings: Values,
+    device: "torch.device",
+    progress: Progress,
+) -> list[Record]:
+    """A record for each classifier of a dataset's noise; `given` is the clean dataset."""
     import torch
 
     from cptools.core.evaluation.separability import HIDDEN, separability
@@ -57,14 +65,13 @@ def report_noise(
         holdout=settings["holdout"],
         iterations=settings["iterations"],
         seed=settings["seed"],
-        device=place,
+        device=device,
     )
-    found = track(
+    found = tracker(progress)(
         work,
         total=len(HIDDEN),
         describe=lambda s: f"{s.classifier} {100 * s.held_out.accuracy:.1f} %",
         label="separability",
-        quiet=quiet,
     )
     about = _about(poisoned, settings)
     return [
@@ -79,7 +86,7 @@ def report_noise(
     ]
 
 
-def report_changed(poisoned: "Dataset", given: str | None, settings: Values) -> Report:
+def measure_changed(poisoned: "Dataset", given: "str | Dataset | None", settings: Values) -> Record:
     """The line of how many images of a dataset are not the clean ones, as of a coreset."""
     return {
         **_share("changed", count_changed(poisoned, given), len(poisoned.train_images)),
@@ -87,7 +94,12 @@ def report_changed(poisoned: "Dataset", given: str | None, settings: Values) -> 
     }
 
 
-def report_audit(dataset: "Dataset", settings: Values, place: "device", *, quiet: bool) -> Report:
+def measure_audit(
+    dataset: "Dataset",
+    settings: Values,
+    device: "torch.device",
+    progress: Progress,
+) -> Record:
     """The line of a dataset that may be poisoned."""
     import torch
 
@@ -98,11 +110,11 @@ def report_audit(dataset: "Dataset", settings: Values, place: "device", *, quiet
         torch.from_numpy(dataset.train_labels),
         len(dataset.classes),
         seed=settings["seed"],
-        device=place,
+        device=device,
     )
     found = Audit.of(
-        track(
-            work, total=PARTS, describe=lambda part: f"{part.score:.2f}", label="audit", quiet=quiet
+        tracker(progress)(
+            work, total=PARTS, describe=lambda part: f"{part.score:.2f}", label="audit"
         )
     )
     marked = (found.evidence >= 1).nonzero().squeeze(1)
@@ -129,7 +141,7 @@ def report_audit(dataset: "Dataset", settings: Values, place: "device", *, quiet
     }
 
 
-def _about(dataset: "Dataset", settings: Values) -> Report:
+def _about(dataset: "Dataset", settings: Values) -> Record:
     """What a line says of the dataset that it is about."""
     from cptools.artifacts.history import dataset_digest
     from cptools.artifacts.provenance import history_to_json
@@ -142,54 +154,11 @@ def _about(dataset: "Dataset", settings: Values) -> Report:
     }
 
 
-def sentence(report: Report) -> str:
-    """A line of the report for a person."""
-    method = report["settings"]["method"]
-    if method == "audit":
-        return (
-            f"{report['verdict']}: {report['total']} images of {report['dataset']} score"
-            f" {report['score']:.2f}, where 1 raises the alarm (detail shared within classes:"
-            f" {report['agreement_score']:.2f}; color of noise: {report['noise_score']:.2f});"
-            f" {report['marked_percent']:.1f} % of the images marked"
-        )
-    if method == "changed":
-        return (
-            f"{report['changed_percent']:.1f} % of {report['total']} images of {report['dataset']}"
-            f" are not the clean ones ({_interval(report)})"
-        )
-    if method == "separability":
-        return (
-            f"{report['classifier']} classifier of noise alone: the class of"
-            f" {report['accuracy_percent']:.1f} % of {report['total']} held-out images of"
-            f" {report['dataset']} ({_interval(report)}),"
-            f" {report['train_accuracy_percent']:.1f} % of the {report['train_total']} it was"
-            " fitted to"
-        )
-    model = f"{report['algorithm']}, {report['architecture']} width {report['width']}"
-    if method == "distances":
-        return (
-            f"cosine distance of two views of each of {report['total']} images of"
-            f" {report['dataset']}: median {report['median']:.3f}, mean {report['mean']:.3f},"
-            f" {report['close_percent']:.1f} % below {report['close_below']}"
-            f" ({report['features']} of {model})"
-        )
-    note = ", the best epoch on the test images" if report["selected_on_test"] else ""
-    what = "own classifier" if method == "head" else f"{method} probe"
-    return (
-        f"{report['accuracy_percent']:.1f} % of {report['total']} test images of"
-        f" {report['dataset']} ({_interval(report)}; {what} of {model}{note})"
-    )
-
-
 def _short(number: float) -> float:
     return float(f"{number:.6g}")
 
 
-def _interval(report: Report) -> str:
-    return f"95% interval {report['low_percent']:.1f} to {report['high_percent']:.1f}"
-
-
-def _share(name: str, count: int, total: int) -> Report:
+def _share(name: str, count: int, total: int) -> Record:
     """So many of the images, in percent, and Wilson's interval."""
     from cptools.core.evaluation.statistics import wilson
 
@@ -203,7 +172,7 @@ def _share(name: str, count: int, total: int) -> Report:
     }
 
 
-def _counts(result: "ProbeResult") -> Report:
+def _counts(result: "ProbeResult") -> Record:
     return {
         "accuracy_percent": round(100 * result.accuracy, 2),
         "low_percent": round(100 * result.low, 2),
@@ -214,8 +183,12 @@ def _counts(result: "ProbeResult") -> Report:
 
 
 def _distances(
-    encoder: "Encoder", dataset: "Dataset", settings: Values, place: "device", *, quiet: bool
-) -> Report:
+    encoder: "Encoder",
+    dataset: "Dataset",
+    settings: Values,
+    device: "torch.device",
+    progress: Progress,
+) -> Record:
     """The distribution of distances of two views."""
     from cptools.core.evaluation.distances import BINS, CLOSE, MOST
 
@@ -223,7 +196,7 @@ def _distances(
         encoder,
         dataset,
         {name: settings[name] for name in VIEWS},
-        place,
+        device,
         seed=settings["seed"],
         bf16=settings["precision"] == "bf16",
     )
@@ -239,16 +212,20 @@ def _distances(
 
 
 def _accuracy(
-    encoder: "Encoder", clean: "Dataset", settings: Values, place: "device", *, quiet: bool
-) -> Report:
+    encoder: "Encoder",
+    clean: "Dataset",
+    settings: Values,
+    device: "torch.device",
+    progress: Progress,
+) -> Record:
     """Accuracy on the test images."""
     if not len(clean.test_images):
         raise ValueError(f"{clean.name} has no test images; give a dataset with some")
     if len(clean.classes) < 2:
         raise ValueError(f"{clean.name} has one class only; there is nothing to tell apart")
-    network = build_backbone(encoder, place)
+    network = build_backbone(encoder, device)
     if settings["method"] == "sgd":
-        last = _train_linear(network, encoder, clean, settings, place, quiet=quiet)
+        last = _train_linear(network, encoder, clean, settings, device, progress)
         result = last.best if settings["select"] == "best" else last.result
     else:
         last, result = None, _on_features(network, encoder, clean, settings)
@@ -264,9 +241,8 @@ def _train_linear(
     encoder: "Encoder",
     clean: "Dataset",
     settings: Values,
-    place: "device",
-    *,
-    quiet: bool,
+    device: "torch.device",
+    progress: Progress,
 ) -> "ProbeEpoch":
     """The last epoch of the probe by SGD."""
     import torch
@@ -276,8 +252,8 @@ def _train_linear(
 
     work = SGDProbe(
         network,
-        torch.from_numpy(clean.train_images).to(place),
-        torch.from_numpy(clean.train_labels).to(place),
+        torch.from_numpy(clean.train_images).to(device),
+        torch.from_numpy(clean.train_labels).to(device),
         torch.from_numpy(clean.test_images),
         torch.from_numpy(clean.test_labels),
         views=Views(encoder.input_size, encoder.mean, encoder.std, jitter_p=0.0, gray_p=0.0),
@@ -288,12 +264,11 @@ def _train_linear(
         seed=settings["seed"],
         bf16=settings["precision"] == "bf16",
     )
-    *_, last = track(
+    *_, last = tracker(progress)(
         work.run(),
         total=work.epochs,
         describe=lambda e: f"{100 * e.accuracy:.1f} %",
         label="linear probe",
-        quiet=quiet,
     )
     return last
 

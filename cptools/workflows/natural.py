@@ -1,22 +1,27 @@
-"""Natural perturbations of a dataset: what the options say, the work, and its record."""
+"""Natural corruptions of a dataset: what is to be done, the work, and its record."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import typer
-
-from cptools.workflows.datasets import entry, main_input
-from cptools.cli._progress import track
 from cptools.core.perturbations import (  # noqa: TID253 - a registry, without torch
     PERTURBATIONS,
     SUITES,
     nearest_kind,
 )
+from cptools.workflows.checkpoints import show_settings
+from cptools.workflows.doors import check_word
+from cptools.workflows.histories import (
+    earlier_perturbations,
+    entry,
+    main_input,
+    natural_layers,
+)
+from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cptools.artifacts.schema import Dataset, Entry
+    from cptools.artifacts.schema import Dataset
     from cptools.core.perturbations.steps import Step
     from cptools.core.perturbations.work import Perturbing
 
@@ -43,23 +48,31 @@ class Plan(NamedTuple):
     strength: int | str
 
 
-def parse_strength(text: str) -> str:
-    """Check what --severity or --frame says."""
-    if text == ANY or (text.isascii() and text.isdigit() and len(text) <= 9):
+def check_strength(value: "int | str", *, name: str = "") -> str:
+    """A strength as text: a whole number, or `any`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    text = str(value)
+    if not isinstance(value, bool) and (
+        text == ANY or (text.isascii() and text.isdigit() and len(text) <= 9)
+    ):
         return text
-    raise typer.BadParameter(f"{text!r} is not a whole number, nor {ANY}")
+    told = f"`{name}` " if name else ""
+    raise ValueError(f"{told}{text!r} is not a whole number, nor {ANY}")
 
 
 def read_plan(
     *,
-    suite: str | None,
-    kind: str | None,
-    severity: str | None,
-    frame: str | None,
-    mix: bool,
-    layer: bool,
+    suite: str | None = None,
+    kind: str | None = None,
+    severity: "int | str | None" = None,
+    frame: "int | str | None" = None,
+    mix: bool = False,
+    layer: bool = False,
 ) -> Plan:
-    """The plan that options say.
+    """The plan that settings say.
 
     Args:
         suite: a key of SUITES.
@@ -75,6 +88,8 @@ def read_plan(
     from cptools.core.perturbations.steps import steps_of
 
     kinds = _kinds(suite, kind)
+    severity = None if severity is None else check_strength(severity, name="severity")
+    frame = None if frame is None else check_strength(frame, name="frame")
     if severity is not None and frame is not None:
         raise ValueError("`severity` and `frame` are two measures of strength; leave one out")
     given = "severity" if severity is not None else "frame" if frame is not None else None
@@ -98,6 +113,8 @@ def read_plan(
 
 
 def _kinds(suite: str | None, kind: str | None) -> tuple[str, ...]:
+    if suite is not None:
+        check_word(suite, tuple(SUITES), name="suite")
     if kind is None:
         return SUITES[str(suite)].kinds
     kinds = tuple(name.strip() for name in kind.split(",") if name.strip())
@@ -150,7 +167,7 @@ def choose_share(num: int, fraction: float, seed: int, *place: int) -> "Tensor":
         num: of all rows.
         fraction: in [0, 1].
         seed: of the choice.
-        place: of the command, as `place_of` tells it.
+        place: of the command, as `earlier_perturbations` tells it.
     """
     import torch
 
@@ -160,30 +177,8 @@ def choose_share(num: int, fraction: float, seed: int, *place: int) -> "Tensor":
     return order[: round(fraction * num)].sort().values
 
 
-def place_of(history: "Sequence[Entry]") -> tuple[int, ...]:
-    """What sets a `cp-perturb` apart from those before it: their number; nothing for the first.
-
-    So one after the other draws anew, although both have the same seed.
-    """
-    count = sum(step.tool == "cp-perturb" for step in history)
-    return (count,) if count else ()
-
-
-def _layers_of(step: "Entry") -> int:
-    """How many layers of natural perturbations a command has put on the images."""
-    told = step.parameters
-    if step.tool != "cp-perturb" or not {"kind", "suite"} & told.keys():
-        return 0
-    if not told.get("layer"):
-        return 1
-    suite = SUITES.get(str(told.get("suite")))
-    return (
-        len(suite.kinds) if suite and "kind" not in told else str(told.get("kind")).count(",") + 1
-    )
-
-
 def perturb_naturally(
-    dataset: "Dataset", plan: Plan, settings: dict[str, Any], *, quiet: bool
+    dataset: "Dataset", plan: Plan, settings: dict[str, Any], progress: Progress
 ) -> "Dataset":
     """The perturbed dataset, and in it a record of what each image has had.
 
@@ -191,7 +186,7 @@ def perturb_naturally(
         dataset: of any history; what it records is added to.
         plan: what to do.
         settings: for the history; of these, split, fraction and seed say what to work on.
-        quiet: whether to draw no progress.
+        progress: how it is drawn.
 
     Raises:
         ValueError: there are no test images to perturb, or the rows' numbers are beyond use.
@@ -201,6 +196,7 @@ def perturb_naturally(
     from cptools.artifacts.history import dataset_digest
     from cptools.core.random import stream
 
+    show_settings(settings)
     seed = settings["seed"]
     seeds = {"train": seed, "test": stream(seed, "test").initial_seed()}
     work = {
@@ -210,12 +206,11 @@ def perturb_naturally(
     }
     if not work:
         raise ValueError("the dataset has no test images; give `split=train`")
-    for _ in track(
+    for _ in tracker(progress)(
         (done for part in work.values() for done in part.run()),
         total=sum(part.total for part in work.values()),
         describe=lambda _: "",
         label="perturb",
-        quiet=quiet,
     ):
         pass
     command = entry("cp-perturb", settings, main_input(dataset_digest(dataset)))
@@ -239,8 +234,8 @@ def _work(dataset: "Dataset", part: str, plan: Plan, fraction: float, seed: int)
                 f"{part}.index counts up to {rows.max()}, more than {MOST_ROWS} rows; select them"
                 " anew"
             )
-    chosen = choose_share(len(images), fraction, seed, *place_of(dataset.history))
-    before = sum(map(_layers_of, dataset.history))
+    chosen = choose_share(len(images), fraction, seed, *earlier_perturbations(dataset.history))
+    before = sum(map(natural_layers, dataset.history))
     return Perturbing(images, plan.layers, seed=seed, rows=rows, chosen=chosen, before=before)
 
 

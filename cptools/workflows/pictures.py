@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cptools.workflows.datasets import chain_name, path_name
-from cptools.workflows.encoders import measure_distances, view_settings
-from cptools.workflows.clean import clean_images
 from cptools.reports.records import Audited, Condition, Probe
+from cptools.workflows.clean import clean_images
+from cptools.workflows.datasets import path_name
+from cptools.workflows.encoders import measure_distances, view_settings
+from cptools.workflows.histories import chain_name
 
 if TYPE_CHECKING:
-    from torch import device
+    import torch
 
     from cptools.artifacts.schema import Dataset, Encoder, Entry
 
@@ -26,21 +27,21 @@ _TITLES = {  # of bars, by the share of images that the reports tell
 
 
 def draw_distances(
-    encoder: "Encoder", datasets: "list[Dataset]", place: "device", *, title: str | None
+    encoder: "Encoder", datasets: "list[Dataset]", device: "torch.device", *, title: str | None
 ) -> Any:
     """Distances of two views of each dataset's images, over one another; poisoned ones first."""
     from cptools.core.device import choose_bf16
     from cptools.core.evaluation.distances import BINS, MOST
-    from cptools.core.knobs import AUGMENTATIONS
+    from cptools.core.settings import AUGMENTATIONS
     from cptools.figures.histogram import distance_histograms
 
     views = view_settings(encoder, "quick")
     unused = set(AUGMENTATIONS) - set(str(views["views"]).split(","))
-    bf16 = choose_bf16("auto", place)
+    bf16 = choose_bf16("auto", device)
     datasets = sorted(datasets, key=lambda dataset: not chain_name(dataset.history))
     series, kind = {}, ""
     for name, dataset in zip(_names(datasets), datasets, strict=True):
-        found, kind = measure_distances(encoder, dataset, views, place, seed=SEED, bf16=bf16)
+        found, kind = measure_distances(encoder, dataset, views, device, seed=SEED, bf16=bf16)
         series[f"{name}: mean {found.mean:.3f}, median {found.median:.3f}"] = found.counts
     told = ", ".join(
         f"{name.replace('_', ' ')} {str(value).replace(',', ' ')}"
@@ -56,7 +57,7 @@ def draw_distances(
 
 
 def draw_separability(
-    datasets: "list[Dataset]", clean: "Dataset | None", place: "device", *, title: str | None
+    datasets: "list[Dataset]", clean: "Dataset | None", device: "torch.device", *, title: str | None
 ) -> Any:
     """The noise of each dataset in a plane, a panel each, with the accuracies of `cp-probe`."""
     from cptools.figures.scatter import noise_scatter
@@ -64,7 +65,7 @@ def draw_separability(
     if len({dataset.classes for dataset in datasets}) > 1:
         raise ValueError("the datasets differ in their classes; draw them one at a time")
     clouds = [
-        _cloud(dataset, name, clean_images(dataset, clean, need="the picture"), place)
+        _cloud(dataset, name, clean_images(dataset, clean, need="the picture"), device)
         for name, dataset in zip(_names(datasets), datasets, strict=True)
     ]
     classes = datasets[0].classes
@@ -309,7 +310,7 @@ def _trained(encoder: "Encoder") -> str:
     return f"{encoder.algorithm} trained on {chain_name(before) or source}"
 
 
-def _cloud(poisoned: "Dataset", name: str, clean: Any, place: "device") -> Any:
+def _cloud(poisoned: "Dataset", name: str, clean: Any, device: "torch.device") -> Any:
     """One panel: points of the first classes, and how well all of them are told apart."""
     import torch
 
@@ -329,10 +330,10 @@ def _cloud(poisoned: "Dataset", name: str, clean: Any, place: "device") -> Any:
         f"{result.classifier}: held out {100 * result.held_out.accuracy:.1f} %"
         f" ({100 * result.held_out.low:.1f} to {100 * result.held_out.high:.1f}),"
         f" training {100 * result.train.accuracy:.1f} %"
-        for result in separability(before, after, labels, seed=SEED, device=place)
+        for result in separability(before, after, labels, seed=SEED, device=device)
     ]
     rows = changed_rows(before, after)
-    points, shares = principal_plane(scaled_noise(before, after, rows, place), seed=SEED)
+    points, shares = principal_plane(scaled_noise(before, after, rows, device), seed=SEED)
     labels = labels[rows]
     shown = subset(labels.numpy(), limit=POINTS, classes=range(CLASSES), seed=SEED)
     return Cloud(name, points.cpu().numpy()[shown], labels.numpy()[shown], shares, notes)

@@ -1,40 +1,28 @@
-"""Pseudo-labels of images: clusters of the features of an encoder."""
+"""Pseudo-labels of images: clusters of the features of an encoder (AdvCL)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cptools.workflows.encoders import check_size
-from cptools.workflows.encoders import build_backbone
+from cptools.workflows.encoders import build_backbone, check_size
 
 if TYPE_CHECKING:
-    from torch import Tensor, device
+    import torch
+    from torch import Tensor
 
     from cptools.artifacts.schema import Dataset, Encoder
-    from cptools.artifacts.stream import Reader
 
 
-def open_labels_from(alg: str, given: str | None) -> "Reader | None":
-    """Open the encoder that `--labels-from` names, its header checked.
+def check_labels_from(alg: str, *, is_given: bool) -> None:
+    """Refuse an encoder of pseudo-labels where none is used, and the lack of one where one is.
 
     Raises:
-        ValueError: the learner takes no pseudo-labels.
-        ArtifactError: it is no encoder.
+        ValueError: either.
     """
-    from cptools.artifacts.stream import open_artifact
-    from cptools.core.algorithms import CLUSTERED
+    from cptools.core.algorithms import ALGORITHMS
 
-    if given is None:
-        return None
-    if alg not in CLUSTERED:
+    if is_given and not ALGORITHMS.find(alg).is_clustered:
         raise ValueError(f"`labels_from` does not apply to `alg={alg}`; leave it out")
-    return open_artifact(given, expect=("encoder",))
-
-
-def check_labels_from(alg: str, given: str | None) -> None:
-    """Refuse to train a learner without the pseudo-labels that it needs."""
-    from cptools.core.algorithms import CLUSTERED
-
-    if alg in CLUSTERED and given is None:
+    if not is_given and ALGORITHMS.find(alg).is_clustered:
         raise ValueError(
             f"`alg={alg}` learns pseudo-labels, which need an encoder of the same images; make one"
             " with `cp.pretrain` and give it as `labels_from`"
@@ -45,7 +33,7 @@ def pseudo_labels(
     encoder: "Encoder",
     dataset: "Dataset",
     others: "Sequence[Tensor]",
-    place: "device",
+    device: "torch.device",
     *,
     seed: int,
     bf16: bool,
@@ -56,7 +44,7 @@ def pseudo_labels(
         encoder: whose features.
         dataset: whose training images.
         others: more images to label by the nearest clusters, uint8 [M, 3, H, W] each.
-        place: where to encode, and where the labels go.
+        device: where to encode, and where the labels go.
         seed: of the clustering.
         bf16: encode in bfloat16.
 
@@ -65,8 +53,8 @@ def pseudo_labels(
         images and then [M, L] of each of the others.
 
     Raises:
-        ValueError: the encoder is for images of another size, or its weights are not its own.
-        ValueError: there are too few images.
+        ValueError: the encoder is for images of another size, its weights are not its own, or
+            there are too few images.
     """
     import torch
 
@@ -75,7 +63,7 @@ def pseudo_labels(
 
     try:
         check_size(encoder, dataset)
-        network = build_backbone(encoder, place)
+        network = build_backbone(encoder, device)
     except ValueError as error:
         raise ValueError(f"`labels_from`: {error}") from None
     found = [

@@ -15,7 +15,7 @@ import typer
 
 from cptools.cli import _app
 from cptools.cli._options import options_of
-from cptools.core.knobs import Knob
+from cptools.core.settings import Setting
 
 TOOL = '''
 import sys, time
@@ -238,10 +238,10 @@ def test_import_is_light():
     assert not loaded & {"numpy", "torch", "rich", "safetensors", "matplotlib", "PIL"}
 
 
-KNOBS = {
-    "depth": Knob(int, "How deep.", 1, 9),
-    "kind_of": Knob(("a", "b"), "Which."),
-    "rate": Knob(float, "How fast."),
+SETTINGS = {
+    "depth": Setting(int, "How deep.", 1, 9),
+    "kind_of": Setting(("a", "b"), "Which."),
+    "rate": Setting(float, "How fast."),
 }
 
 
@@ -250,7 +250,7 @@ def spelled_out():
     """A tool with settings, and what it was given."""
     app, seen = _app.make_app("cp-demo"), []
 
-    @_app.tool(app, options=options_of(KNOBS))
+    @_app.tool(app, options=options_of(SETTINGS))
     def demo(
         recipe: Annotated[str, typer.Option(help="R.")] = "quick",
         seed: Annotated[int, typer.Option(help="S.")] = 0,
@@ -286,7 +286,7 @@ def test_settings_are_options_after_the_recipe_and_none_where_left_out(spelled_o
         (["--kind-of", "c"], "invalid value for '--kind-of': 'c' is not one of a, b"),
     ],
 )
-def test_settings_are_checked_against_their_knobs(spelled_out, capsys, arguments, message):
+def test_settings_are_checked_against_their_kinds(spelled_out, capsys, arguments, message):
     app, seen = spelled_out
     assert _app.run(app, arguments) == 2
     assert capsys.readouterr().err.startswith(f"cp-demo: error: {message}")

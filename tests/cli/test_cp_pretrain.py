@@ -9,13 +9,14 @@ from conftest import TINY_TRAINING
 
 from cptools.artifacts.history import dataset_digest, digest
 from cptools.artifacts.stream import open_artifact, write_artifact
-from cptools.core.algorithms import ALGORITHMS, CLUSTERED
+from cptools.core.algorithms import ALGORITHMS
 
 
 def learner(alg, files):
     """Options of a learner; one that learns pseudo-labels has them from the encoder."""
-    labels = ["--labels-from", files / "encoder.safetensors"] if alg in CLUSTERED else []
-    return ["--alg", alg, *labels]
+    if not ALGORITHMS[alg].is_clustered:
+        return ["--alg", alg]
+    return ["--alg", alg, "--labels-from", files / "encoder.safetensors"]
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)

@@ -10,7 +10,7 @@ from cptools.core import recipes
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.algorithms.objectives import OF_VIEWS, WITH_QUEUE
 from cptools.core.build import build_algorithm, build_encoder, build_learner, build_views
-from cptools.core.encoders import DEFAULT_WIDTH, ENCODERS
+from cptools.core.encoders import ENCODERS
 from cptools.core.lazy import load
 from cptools.core.views import Views
 
@@ -40,7 +40,7 @@ def test_the_papers_views_are_the_default_ones() -> None:
 
 def test_hue_beyond_half_a_circle_is_refused() -> None:
     build_views({**recipes.VIEWS, "jitter": 5.0}, size=32, mean=MEAN, std=STD)
-    with pytest.raises(ValueError, match=r"--jitter 5\.1 turns hue .* at most 5"):
+    with pytest.raises(ValueError, match=r"`jitter` 5\.1 turns hue .* at most 5"):
         build_views({**recipes.VIEWS, "jitter": 5.1}, size=32, mean=MEAN, std=STD)
     with pytest.raises(ValueError, match="jitter must not be negative"):
         build_views({**recipes.VIEWS, "jitter": -1.0}, size=32, mean=MEAN, std=STD)
@@ -48,18 +48,17 @@ def test_hue_beyond_half_a_circle_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_by_name(name: str) -> None:
-    encoder = build_encoder(name, DEFAULT_WIDTH[name])
+    encoder = build_encoder(name, ENCODERS[name].width)
     assert encoder.feature_dim == {
         "resnet18": 512, "resnet50": 2048, "vgg19": 512, "densenet121": 1024,
         "mobilenetv2": 1280, "resnet10": 64,
     }[name]  # fmt: skip
-    assert DEFAULT_WIDTH.keys() == ENCODERS.keys()
 
 
 @pytest.mark.parametrize("alg", ["cmc", "supervised"])
 def test_one_view_shares_nothing(alg: str) -> None:
     values = values_of(alg, share_views="crop")
-    with pytest.raises(ValueError, match=f"--share-views does not apply to --alg {alg}"):
+    with pytest.raises(ValueError, match=f"`share_views` does not apply to `alg={alg}`"):
         build_algorithm(alg, values, num_classes=2, mean=MEAN, std=STD, seed=0)
 
 
@@ -75,7 +74,7 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     algorithm: Any = build_algorithm(
         alg, values, num_classes=CLASSES.get(alg, 6), mean=MEAN, std=STD, seed=0
     )
-    assert type(algorithm) is load(ALGORITHMS[alg])
+    assert type(algorithm) is load(ALGORITHMS[alg].build)
     assert algorithm.encoder.feature_dim == 32
     part = algorithm.head["classifier" if alg == "supervised" else "projector"]
     linear = [m for m in part.modules() if isinstance(m, nn.Linear)]

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from cptools.core import recipes
-from cptools.core.algorithms import ALGORITHMS, CLUSTERED
+from cptools.core.algorithms import ALGORITHMS
 from cptools.core.build import ALGORITHM_OPTIONS, build_learner, build_views
-from cptools.core.encoders import DEFAULT_WIDTH
+from cptools.core.encoders import ENCODERS
 from cptools.core.epsilon import parse_epsilon
-from cptools.core.knobs import KNOBS, Knob, read_value
-from cptools.core.poisons import ATTACKS, SETTINGS
+from cptools.core.poisons import ATTACKS, attack_settings
+from cptools.core.settings import SETTINGS, Setting, read_value
 
 # CODE is kaiwenzha/contrastive-poisoning@628838c, the official code of CP.
 # CP table 9 and appendix B; learning rates that CODE:main.py forces; 0.1^3 of its cosine.
@@ -124,35 +124,35 @@ def test_what_the_user_typed_wins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("alg", "option", "flag"),
+    ("alg", "option", "name"),
     [
-        ("simclr", "queue_size", "--queue-size"),
-        ("simclr", "ema", "--ema"),
-        ("byol", "temperature", "--temperature"),
-        ("byol", "queue_size", "--queue-size"),
+        ("simclr", "queue_size", "`queue_size`"),
+        ("simclr", "ema", "`ema`"),
+        ("byol", "temperature", "`temperature`"),
+        ("byol", "queue_size", "`queue_size`"),
     ],
 )
 @pytest.mark.parametrize("recipe", ["quick", "paper"])
 def test_an_option_that_does_not_apply_is_named(
-    recipe: str, alg: str, option: str, flag: str
+    recipe: str, alg: str, option: str, name: str
 ) -> None:
     for values in (
         ATTACKS[alg].settings(recipe, "class"),
         recipes.pretrain(recipe, alg=alg, dataset="shapes"),
     ):
-        with pytest.raises(ValueError, match=f"^{flag} does not apply to --alg {alg}; leave it"):
-            recipes.resolve(values, {option: 1}, context=f"--alg {alg}")
+        with pytest.raises(ValueError, match=f"^{name} does not apply to `alg={alg}`; leave it"):
+            recipes.resolve(values, {option: 1}, context=f"`alg={alg}`")
         assert recipes.resolve(values, {option: None}, context="") == values
 
 
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ({"blur_prob": 1.0}, "--blur-prob needs blur; give --views crop,flip,jitter,gray,blur"),
-        ({"views": "flip", "crop_area": 0.5}, "--crop-area needs crop; give --views flip,crop"),
-        ({"views": "crop", "jitter": 2.0}, "--jitter needs jitter; give --views crop,jitter"),
-        ({"views": "crop", "share_views": "crop,jitter"}, "--share-views jitter is not among"),
-        ({"loss": "hinge", "temperature": 0.1}, "--temperature does not apply to --loss hinge"),
+        ({"blur_prob": 1.0}, "`blur_prob` needs blur; give `views=crop,flip,jitter,gray,blur`"),
+        ({"views": "flip", "crop_area": 0.5}, "`crop_area` needs crop; give `views=flip,crop`"),
+        ({"views": "crop", "jitter": 2.0}, "`jitter` needs jitter; give `views=crop,jitter`"),
+        ({"views": "crop", "share_views": "crop,jitter"}, "`share_views=jitter` is not among"),
+        ({"loss": "hinge", "temperature": 0.1}, "`temperature` does not apply to `loss=hinge`"),
     ],
 )
 def test_what_would_change_nothing_is_refused(typed: dict[str, Any], message: str) -> None:
@@ -168,15 +168,16 @@ def test_lists_of_options_are_complete() -> None:
     for attack in ATTACKS.values():
         for recipe in ("quick", "paper"):
             for mode in attack.modes:
-                assert set(attack.settings(recipe, mode)) <= set(SETTINGS)
+                assert set(attack.settings(recipe, mode)) <= set(attack_settings())
     for alg in ALGORITHMS:
         for recipe in ("quick", "paper"):
             for dataset in ("shapes", "imagenet-100"):
                 values = recipes.pretrain(recipe, alg=alg, dataset=dataset)
-                assert set(values) <= set(recipes.PRETRAIN)
-    assert set(recipes.PROBE_METHODS["sgd"]) <= set(recipes.PROBE)
-    assert set(recipes.PROBE_METHODS["knn"]) <= set(recipes.PROBE)
-    assert set(recipes.PRETRAIN) <= set(KNOBS)
+                assert set(values) <= set(recipes.pretrain_settings())
+    for method in recipes.PROBE_METHODS:
+        values = recipes.probe("quick", method=method, dataset="")
+        assert set(values) <= set(recipes.PROBE_SETTINGS)
+    assert set(recipes.pretrain_settings()) <= set(SETTINGS)
 
 
 def test_recipes_do_not_share_their_values() -> None:
@@ -194,7 +195,7 @@ def test_every_recipe_builds(alg: str, recipe: str) -> None:
     attacks = [ATTACKS[alg].settings(recipe, "sample")] if alg in ATTACKS else []
     for values in (*attacks, recipes.pretrain(recipe, alg=alg, dataset="shapes")):
         values["width"] = min(values["width"], 8)
-        mean, std, several = (0.5,) * 3, (0.25,) * 3, alg in CLUSTERED
+        mean, std, several = (0.5,) * 3, (0.25,) * 3, ALGORITHMS[alg].is_clustered
         learner = build_learner(
             alg, values, num_classes=(3, 2) if several else 3, mean=mean, std=std,
             device=torch.device("cpu"), bf16=False, seed=0,
@@ -218,7 +219,7 @@ def test_every_recipe_builds(alg: str, recipe: str) -> None:
 
 
 def test_recipes_need_neither_torch_nor_numpy() -> None:
-    modules = "cptools.core.recipes, cptools.core.poisons, cptools.core.knobs"
+    modules = "cptools.core.recipes, cptools.core.poisons, cptools.core.settings"
     code = f"import sys, {modules}; sys.exit(bool({{'torch', 'numpy'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -226,37 +227,37 @@ def test_recipes_need_neither_torch_nor_numpy() -> None:
 def test_another_encoder_comes_at_its_own_width() -> None:
     recipe = recipes.pretrain("quick", alg="simclr", dataset="shapes")
     values = recipes.resolve(recipe, {"encoder": "mobilenetv2"}, context="")
-    assert values["width"] == DEFAULT_WIDTH["mobilenetv2"] == 32
+    assert values["width"] == ENCODERS["mobilenetv2"].width == 32
     assert recipes.resolve(recipe, {"encoder": "vgg19", "width": 5}, context="")["width"] == 5
     assert recipes.resolve(recipe, {}, context="")["width"] == recipe["width"]
 
 
 EVERY_RECIPE = [
-    pytest.param(attack.settings(recipe, mode), SETTINGS, id=f"{name}-{mode}-{recipe}")
+    pytest.param(attack.settings(recipe, mode), attack_settings(), id=f"{name}-{mode}-{recipe}")
     for name, attack in ATTACKS.items()
     for mode in attack.modes
     for recipe in ("quick", "paper")
 ] + [
-    pytest.param(recipes.pretrain(recipe, alg=alg, dataset=""), KNOBS, id=f"{alg}-{recipe}")
+    pytest.param(recipes.pretrain(recipe, alg=alg, dataset=""), SETTINGS, id=f"{alg}-{recipe}")
     for alg in ALGORITHMS
     for recipe in ("quick", "paper")
 ]
 
 
-@pytest.mark.parametrize(("values", "knobs"), EVERY_RECIPE)
-def test_every_setting_has_a_knob_that_allows_it(
-    values: dict[str, Any], knobs: dict[str, Knob]
+@pytest.mark.parametrize(("values", "settings"), EVERY_RECIPE)
+def test_every_value_is_one_that_its_setting_allows(
+    values: dict[str, Any], settings: dict[str, Setting]
 ) -> None:
     for name, value in values.items():
-        knob = knobs[name]
-        if isinstance(knob.kind, tuple):
-            assert read_value(knob, value) == value
+        setting = settings[name]
+        if setting.words:
+            assert read_value(setting, value) == value
             continue
-        if knob.kind is Fraction:
+        if setting.kind is Fraction:
             value = parse_epsilon(value)
-        assert type(value) is knob.kind, name
-        assert knob.low is None or value >= knob.low, name
-        assert knob.high is None or value <= knob.high, name
+        assert type(value) is setting.kind, name
+        assert setting.low is None or value >= setting.low, name
+        assert setting.high is None or value <= setting.high, name
 
 
 def test_attacks_agree_on_their_modes_and_on_what_they_set() -> None:
@@ -264,5 +265,5 @@ def test_attacks_agree_on_their_modes_and_on_what_they_set() -> None:
         assert set(attack.modes) == set(attack.quick) == set(attack.paper)
         for mode in attack.modes:
             assert attack.quick[mode].keys() == attack.paper[mode].keys()
-        assert not attack.knobs.keys() & KNOBS.keys()
-        assert attack.knobs.keys() <= attack.quick[attack.modes[0]].keys()
+        assert not attack.own_settings.keys() & SETTINGS.keys()
+        assert attack.own_settings.keys() <= attack.quick[attack.modes[0]].keys()

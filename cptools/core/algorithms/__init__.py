@@ -1,13 +1,169 @@
-"""Learning algorithms. Adding one: a file here, a line in ALGORITHMS, its settings in recipes."""
+"""Learning algorithms. Adding one: a file here and an entry of ALGORITHMS. Torch-free.
 
-ALGORITHMS = {
-    "simclr": "cptools.core.algorithms.simclr:SimCLR",
-    "moco": "cptools.core.algorithms.moco:MoCo",
-    "byol": "cptools.core.algorithms.byol:BYOL",
-    "simsiam": "cptools.core.algorithms.simsiam:SimSiam",
-    "cmc": "cptools.core.algorithms.cmc:CMC",
-    "supervised": "cptools.core.algorithms.supervised:Supervised",
-    "advsimclr": "cptools.core.algorithms.advsimclr:AdvSimCLR",
-    "advcl": "cptools.core.algorithms.advcl:AdvCL",
-}
-CLUSTERED = ("advcl",)  # learners whose labels are clusters of another encoder's features
+`paper`: CP table 9 and appendix B and, where the paper's text is silent, its official code.
+`quick`: the miniature for two CPU cores, found by measurement on the built-in `shapes`.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cptools.core.plugins import Registry, check_spec
+from cptools.core.presets import WEAK_VIEWS
+from cptools.core.settings import Setting, Settings, check_entry
+
+
+class Algorithm(NamedTuple):
+    """An entry of ALGORITHMS.
+
+    A recipe holds what differs from `cptools.core.presets` (views, network, optimizer) and from the
+    schedule of `cptools.core.recipes.pretrain`, and what the class takes besides.
+
+    Attributes:
+        build: "module:Class" of a `cptools.core.algorithms.base.Algorithm`.
+        quick: settings of the recipe for two CPU cores, `epochs` among them.
+        paper: settings of the paper.
+        is_clustered: whether its labels are clusters of another encoder's features.
+        own_settings: settings that no other algorithm has; the class takes them by their names.
+    """
+
+    build: str
+    quick: Settings
+    paper: Settings
+    is_clustered: bool = False
+    own_settings: Mapping[str, Setting] = {}
+
+    def learner(self, recipe: str) -> Settings:
+        """The settings of a recipe less those of the schedule: what an attack has of them."""
+        values = (self.quick if recipe == "quick" else self.paper).copy()
+        values.pop("epochs", None)
+        values.pop("warmup_epochs", None)
+        values.pop("warmup_lr", None)
+        return values
+
+
+def _check(_: str, algorithm: Algorithm) -> None:
+    check_spec(algorithm.build)
+    others = [other.own_settings for other in ALGORITHMS.values()]
+    check_entry([algorithm.quick, algorithm.paper], algorithm.own_settings, others)
+
+
+_HERE = "cptools.core.algorithms."
+
+ALGORITHMS = Registry(
+    "algorithm",
+    Algorithm,
+    {
+        # loss_scale of CP's three: the official code's on four GPUs.
+        "simclr": Algorithm(
+            _HERE + "simclr:SimCLR",
+            quick={
+                "loss": "nt-xent", "epochs": 50,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5,
+                "head_hidden": 64, "head_dim": 64,
+            },
+            paper={
+                "loss": "nt-xent",
+                "lr": 0.5, "loss_scale": 1.786, "temperature": 0.5,
+                "head_hidden": 512, "head_dim": 128,
+            },
+        ),
+        "moco": Algorithm(
+            _HERE + "moco:MoCo",
+            quick={
+                "loss": "infonce", "epochs": 100,
+                "lr": 1e-3, "loss_scale": 1.0, "temperature": 0.2,
+                "head_hidden": 64, "head_dim": 64, "ema": 0.99, "queue_size": 512,
+            },
+            paper={
+                "loss": "infonce",
+                "lr": 0.3, "loss_scale": 2.857, "temperature": 0.2,
+                "head_hidden": 512, "head_dim": 128, "ema": 0.99, "queue_size": 4096,
+            },
+        ),
+        "byol": Algorithm(
+            _HERE + "byol:BYOL",
+            quick={
+                "epochs": 60,
+                "lr": 3e-3, "weight_decay": 0.3, "loss_scale": 1.0,
+                "head_hidden": 256, "head_dim": 64, "ema": 0.99,
+            },
+            paper={
+                "lr": 1.0, "loss_scale": 0.25, "head_hidden": 4096, "head_dim": 256, "ema": 0.999,
+            },
+        ),
+        # Chen and He 2021, appendix D, at batch 512: learning rate 0.03 batch / 256, weight decay
+        # 5e-4.
+        "simsiam": Algorithm(
+            _HERE + "simsiam:SimSiam",
+            quick={
+                "epochs": 60,
+                "lr": 3e-3, "loss_scale": 1.0, "head_hidden": 256, "head_dim": 64,
+            },
+            paper={
+                "lr": 0.06, "weight_decay": 5e-4, "loss_scale": 1.0,
+                "head_hidden": 2048, "head_dim": 2048,
+            },
+        ),
+        # Tian et al. 2020, section 4.2 and their official code: learning rate 0.03 at batch 128,
+        # crops and flips alone (gray images have no color to be told by); beside SimCLR and MoCo in
+        # everything else.
+        "cmc": Algorithm(
+            _HERE + "cmc:CMC",
+            quick={
+                "views": "crop,flip", "epochs": 50,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.07,
+                "head_hidden": 64, "head_dim": 64,
+            },
+            paper={
+                "views": "crop,flip",
+                "lr": 0.12, "loss_scale": 1.0, "temperature": 0.07,
+                "head_hidden": 512, "head_dim": 128,
+            },
+        ),
+        # CP names no settings for table 4: those of the supervised poisons it compares with
+        # (Huang et al. 2021), unconfirmed.
+        "supervised": Algorithm(
+            _HERE + "supervised:Supervised",
+            quick=WEAK_VIEWS | {"epochs": 30, "lr": 3e-3, "loss_scale": 1.0},
+            paper=WEAK_VIEWS | {
+                "epochs": 100, "warmup_epochs": 0, "batch_size": 128,
+                "lr": 0.1, "weight_decay": 5e-4, "loss_scale": 1.0,
+            },
+        ),
+        # SimCLR as CP trains it, and the attack of the official code (Kim et al. 2020): steps of
+        # 0.007.
+        "advsimclr": Algorithm(
+            _HERE + "advsimclr:AdvSimCLR",
+            quick={
+                "epochs": 50,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5,
+                "head_hidden": 64, "head_dim": 64,
+                "adv_epsilon": "8/255", "adv_steps": 1, "adv_step_size": 1.0,
+            },
+            paper={
+                "lr": 0.5, "loss_scale": 1.786, "temperature": 0.5,
+                "head_hidden": 512, "head_dim": 128,
+                "adv_epsilon": "8/255", "adv_steps": 7, "adv_step_size": 0.223,
+            },
+        ),
+        # Defaults of the official code (Fan et al. 2021), which CP used; its weight of 0.2 stands
+        # beside a contrastive loss that is 0.5 / 0.07 times the textbook one.
+        "advcl": Algorithm(
+            _HERE + "advcl:AdvCL",
+            quick={
+                "epochs": 50,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5,
+                "head_hidden": 64, "head_dim": 64,
+                "adv_epsilon": "4/255", "adv_steps": 3, "adv_step_size": 0.5, "ce_weight": 1.0,
+            },
+            paper={
+                "lr": 0.5, "loss_scale": 7.143, "temperature": 0.5,
+                "head_hidden": 512, "head_dim": 128,
+                "adv_epsilon": "8/255", "adv_steps": 5, "adv_step_size": 0.25, "ce_weight": 0.028,
+            },
+            is_clustered=True,
+        ),
+    },
+    group="cptools.algorithms",
+    check=_check,
+)  # fmt: skip

@@ -11,9 +11,15 @@ from cptools.core.views import DrawsViews, draw_views
 
 
 class Backbone(nn.Module):
-    """A network from normalized images [B, 3, H, W] to features [B, feature_dim]."""
+    """A network from normalized images [B, 3, H, W] to features [B, feature_dim].
+
+    Attributes:
+        feature_dim: length of a feature vector.
+        keeps_weights: whether `heads.initialize` leaves its initial weights alone.
+    """
 
     feature_dim: int
+    keeps_weights: bool = False
 
 
 class Algorithm(nn.Module):

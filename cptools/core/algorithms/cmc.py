@@ -5,8 +5,9 @@ from torch import Tensor, nn
 
 from cptools.core.algorithms.base import Algorithm, in_groups, unit
 from cptools.core.algorithms.objectives import symmetric_infonce
+from cptools.core.encoders import PREFIX
 from cptools.core.encoders.heads import initialize, mlp
-from cptools.core.encoders.lab import PREFIX, LabEncoder
+from cptools.core.encoders.two_stream import TwoStreamEncoder
 
 
 class CMC(Algorithm):
@@ -33,11 +34,11 @@ class CMC(Algorithm):
     num_views = 1
     needs_pixels = True
     encoder_prefix = PREFIX
-    encoder: LabEncoder
+    encoder: TwoStreamEncoder
 
     def __init__(
         self,
-        encoder: LabEncoder,
+        encoder: TwoStreamEncoder,
         *,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],

@@ -5,11 +5,13 @@ file here and an entry of DEFENSES; the options of `cp-defend`, the words of `cp
 the help, the man page and the history are made of it.
 """
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from cptools.core.knobs import Knob
+from cptools.core.plugins import Registry, check_spec
+from cptools.core.settings import RESERVED, Setting, check_value
 
 
 class Defense(NamedTuple):
@@ -18,7 +20,7 @@ class Defense(NamedTuple):
     Attributes:
         function: "module:function", from images and these settings to images.
         text: what it does, a sentence for `--help`.
-        knobs: its settings, by argument.
+        settings: its settings, by argument.
         defaults: values of settings that may be left out.
         main: the setting that has no default and stands for the defense: `--jpeg 10`; None for a
             defense that is only named.
@@ -28,39 +30,52 @@ class Defense(NamedTuple):
 
     function: str
     text: str
-    knobs: Mapping[str, Knob] = {}
+    settings: Mapping[str, Setting] = {}
     defaults: Mapping[str, Any] = {}
     main: str | None = None
     choices: tuple[str, ...] = ()
     is_random: bool = False
 
 
+def _check(name: str, defense: Defense) -> None:
+    check_spec(defense.function)
+    needed = {*defense.defaults, *defense.choices} | ({defense.main} - {None})
+    if needed - set(defense.settings):
+        raise ValueError("a default, a choice or the main setting is none of its settings")
+    for option in (name, *(f"{name}_{setting}" for setting in defense.settings)):
+        if option in RESERVED or not re.fullmatch("[a-z][a-z0-9_]*", option):
+            raise ValueError(f"the option {option} is taken or cannot be typed")
+    for setting, value in defense.defaults.items():
+        if check_value(defense.settings[setting], value) != value:
+            raise ValueError(f"its default of {setting} is {value!r}")
+
+
 _HERE = "cptools.core.defenses."
 
-DEFENSES = {
+_OWN = {
     "mc": Defense(
         _HERE + "matrix_completion:matrix_completion",
         "Matrix completion: drop pixels, restore them by low rank (CP section 6).",
         {
-            "drop": Knob(float, "Probability that a pixel is dropped.", 0, 0.99),
-            "keep": Knob(
+            "drop": Setting(float, "Probability that a pixel is dropped.", 0, 0.99),
+            "keep": Setting(
                 float,
                 "Share of the singular values kept (unconfirmed: the paper's value is lost).",
                 0,
                 1,
             ),
-            "rank": Knob(int, "Number of singular values kept, in place of a share.", 1),
-            "eta": Knob(
+            "rank": Setting(int, "Number of singular values kept, in place of a share.", 1),
+            "eta": Setting(
                 float,
                 "Keep the singular values above (2 + eta) sqrt(n p), Chatterjee's own rule, in "
                 "place of a share.",
                 -2,
             ),
-            "layout": Knob(
+            "layout": Setting(
                 ("apart", "side"),
                 "Each channel a matrix, or all side by side as one (unconfirmed).",
             ),
-            "mask": Knob(
+            "mask": Setting(
                 ("pixel", "entry"),
                 "Drop pixels, or entries of each channel apart (unconfirmed).",
             ),
@@ -73,7 +88,7 @@ DEFENSES = {
         _HERE + "noise:gaussian_noise",
         "Gaussian noise of standard deviation SIGMA on the pixel scale 0 to 1 (the paper's small "
         "and large are lost; 8/255 and 64/255 are guesses).",
-        {"sigma": Knob(Fraction, "Standard deviation on the pixel scale 0 to 1.", 0, 1)},
+        {"sigma": Setting(Fraction, "Standard deviation on the pixel scale 0 to 1.", 0, 1)},
         main="sigma",
         is_random=True,
     ),
@@ -82,8 +97,8 @@ DEFENSES = {
         "Gaussian smoothing by a kernel of KERNEL pixels, an odd number (the paper's small and "
         "large are lost; 3 and 15 are guesses).",
         {
-            "kernel": Knob(int, "Side of the kernel in pixels, odd.", 1),
-            "sigma": Knob(
+            "kernel": Setting(int, "Side of the kernel in pixels, odd.", 1),
+            "sigma": Setting(
                 float,
                 "Standard deviation in pixels; left out: 0.3 ((KERNEL - 1) / 2 - 1) + 0.8.",
                 0.01,
@@ -95,7 +110,7 @@ DEFENSES = {
         _HERE + "cutout:cutout",
         "Cut one square hole of SIZE pixels into each image (DeVries and Taylor 2017; 16 is "
         "usual at 32 pixels, and the paper's is lost).",
-        {"size": Knob(int, "Side of the hole in pixels.", 1)},
+        {"size": Setting(int, "Side of the hole in pixels.", 1)},
         main="size",
         is_random=True,
     ),
@@ -103,20 +118,20 @@ DEFENSES = {
     "jpeg": Defense(
         _HERE + "reduce:jpeg",
         "JPEG compression at QUALITY, 1 to 100 (ISS uses 10).",
-        {"quality": Knob(int, "Quality of libjpeg.", 1, 100)},
+        {"quality": Setting(int, "Quality of libjpeg.", 1, 100)},
         main="quality",
     ),
     "bits": Defense(
         _HERE + "reduce:bit_depth",
         "Round each channel to BITS bits, 1 to 8 (Xu, Evans, Qi 2018).",
-        {"bits": Knob(int, "Bits kept.", 1, 8)},
+        {"bits": Setting(int, "Bits kept.", 1, 8)},
         main="bits",
     ),
     "mixup": Defense(
         _HERE + "mix:mixup",
         "Blend each image with another one, its share from Beta(ALPHA, ALPHA) and at least half, "
         "so that its label holds (Zhang et al. 2018).",
-        {"alpha": Knob(float, "Both parameters of the Beta distribution.", 0.01, 100)},
+        {"alpha": Setting(float, "Both parameters of the Beta distribution.", 0.01, 100)},
         main="alpha",
         is_random=True,
     ),
@@ -124,11 +139,15 @@ DEFENSES = {
         _HERE + "mix:cutmix",
         "Paste a patch of another image into each, of at most half its area, drawn likewise (Yun "
         "et al. 2019).",
-        {"alpha": Knob(float, "Both parameters of the Beta distribution.", 0.01, 100)},
+        {"alpha": Setting(float, "Both parameters of the Beta distribution.", 0.01, 100)},
         main="alpha",
         is_random=True,
     ),
 }
+
+DEFENSES = Registry(
+    "defense", Defense, _OWN, group="cptools.defenses", check=_check, pattern="[a-z][a-z0-9]*"
+)
 
 ON_THE_FLY = {  # where a defense is applied in every view anew, before or after it is drawn
     "image": _HERE + "on_the_fly:DefendedImages",

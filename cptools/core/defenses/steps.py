@@ -11,8 +11,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from cptools.core.defenses import DEFENSES
-from cptools.core.knobs import read_value
 from cptools.core.lazy import load
+from cptools.core.plugins import suggest
+from cptools.core.settings import check_value, read_value
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -45,7 +46,7 @@ class Step:
         return ":".join([self.name, *told])
 
 
-def make_step(name: str, given: Mapping[str, Any]) -> Step:
+def make_step(name: str, given: Mapping[str, object]) -> Step:
     """A step with its defaults.
 
     Args:
@@ -53,18 +54,26 @@ def make_step(name: str, given: Mapping[str, Any]) -> Step:
         given: settings by argument.
 
     Raises:
-        ValueError: two of the settings exclude each other, or the main one is missing.
+        ValueError: there is no such defense or setting, a value is not one that the setting has,
+            two of the settings exclude each other, or the main one is missing.
     """
-    defense = DEFENSES[name]
+    defense = DEFENSES.find(name)
     chosen = [setting for setting in defense.choices if setting in given]
     if len(chosen) > 1:
-        flags = " and ".join(f"--{name}-{setting}" for setting in chosen)
-        raise ValueError(f"{flags} exclude each other; give one of them")
+        both = " and ".join(f"`{name}_{setting}`" for setting in chosen)
+        raise ValueError(f"{both} exclude each other; give one of them")
     if defense.main is not None and defense.main not in given:
         raise ValueError(f"{name} needs its {defense.main}; give {name}:{defense.main.upper()}")
-    kept = {k: v for k, v in defense.defaults.items() if not (chosen and k in defense.choices)}
-    values = {**kept, **given}
-    return Step(name, {k: values[k] for k in defense.knobs if k in values})
+    values = {k: v for k, v in defense.defaults.items() if not (chosen and k in defense.choices)}
+    for setting, value in given.items():
+        if setting not in defense.settings:
+            what = suggest(setting, defense.settings) if defense.settings else "it has none"
+            raise ValueError(f"`{setting}` is no setting of {name}; {what}")
+        try:
+            values[setting] = check_value(defense.settings[setting], value)
+        except ValueError as error:
+            raise ValueError(f"{setting} of {name}: {error}") from None
+    return Step(name, {k: values[k] for k in defense.settings if k in values})
 
 
 def parse_steps(text: str) -> tuple[Step, ...]:
@@ -78,19 +87,17 @@ def parse_steps(text: str) -> tuple[Step, ...]:
 
 def _parse(text: str) -> Step:
     name, *told = text.split(":")
-    if name not in DEFENSES:
-        raise ValueError(f"{name!r} is no defense; give {', '.join(DEFENSES)}")
-    defense = DEFENSES[name]
+    defense = DEFENSES.find(name)
     given: dict[str, Any] = {}
     for part in told:
         setting, equals, value = part.partition("=")
         if not equals:
             setting, value = defense.main or "", part
-        if setting not in defense.knobs:
-            has = ", ".join(f"{name}:{knob}=..." for knob in defense.knobs) or "none"
+        if setting not in defense.settings:
+            has = ", ".join(f"{name}:{known}=..." for known in defense.settings) or "none"
             raise ValueError(f"{part!r} is no setting of {name}; it has {has}")
         try:
-            given[setting] = read_value(defense.knobs[setting], value)
+            given[setting] = read_value(defense.settings[setting], value)
         except ValueError as error:
             raise ValueError(f"{setting} of {name}: {error}") from None
     return make_step(name, given)
@@ -134,7 +141,7 @@ def _function(step: Step) -> "Callable[[Tensor, Generator], Tensor]":
     defense = DEFENSES[step.name]
     function = load(defense.function)
     values = {
-        name: float(Fraction(value)) if defense.knobs[name].kind is Fraction else value
+        name: float(Fraction(value)) if defense.settings[name].kind is Fraction else value
         for name, value in step.values.items()
     }
 

@@ -33,9 +33,17 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
 
     Convolutions: Kaiming normal, fan out (He et al. 2015), as in the official encoders, and zero
     biases. Linear layers: torch's default, uniform in +-1/sqrt(fan in). Norm layers: ones and
-    zeros.
+    zeros. A network that `keeps_weights` is left alone, whatever it is a part of.
     """
+    kept = {
+        layer
+        for part in module.modules()
+        if getattr(part, "keeps_weights", False)
+        for layer in part.modules()
+    }
     for layer in module.modules():
+        if layer in kept:
+            continue
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", generator=generator)
             if layer.bias is not None:

@@ -1,4 +1,4 @@
-"""Attacks. Adding one: a file here and an entry in ATTACKS. Torch-free.
+"""Attacks. Adding one: a file here and an entry of ATTACKS. Torch-free.
 
 An entry names the function that makes the attack, (task, values) -> Poisoning, the modes it has,
 the first of them the default, and the settings that each recipe fills in, by mode. `paper` holds
@@ -9,9 +9,20 @@ for the built-in `shapes` and two CPU cores.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cptools.core import recipes
-from cptools.core.knobs import KNOBS, Knob
-from cptools.core.recipes import PLAIN_VIEWS, QUICK_VIEWS, VIEWS, WEAK_VIEWS, Values
+from cptools.core.algorithms import ALGORITHMS
+from cptools.core.plugins import Registry, check_spec, suggest
+from cptools.core.presets import (
+    PAPER_TRAINING,
+    PLAIN_VIEWS,
+    QUICK_TRAINING,
+    QUICK_VIEWS,
+    VIEWS,
+    WEAK_VIEWS,
+)
+from cptools.core.recipes import check_recipe
+from cptools.core.settings import SETTINGS, Setting, Settings, check_entry
+
+MODES = ("class", "sample")
 
 
 class Attack(NamedTuple):
@@ -21,72 +32,95 @@ class Attack(NamedTuple):
         build: "module:function" of (task, values) -> Poisoning.
         quick: settings of the recipe for two CPU cores, by mode.
         paper: settings of the paper, by mode.
-        knobs: settings that no other attack has.
+        own_settings: settings that no other attack has.
     """
 
     build: str
-    quick: Mapping[str, Values]
-    paper: Mapping[str, Values]
-    knobs: Mapping[str, Knob] = {}
+    quick: Mapping[str, Settings]
+    paper: Mapping[str, Settings]
+    own_settings: Mapping[str, Setting] = {}
 
     @property
     def modes(self) -> tuple[str, ...]:
         """`class`, `sample` or both; the default first."""
         return tuple(self.paper)
 
-    def settings(self, recipe: str, mode: str) -> Values:
-        """What a recipe fills in."""
-        return dict((self.quick if recipe == "quick" else self.paper)[mode])
+    def settings(self, recipe: str, mode: str) -> Settings:
+        """What a recipe fills in.
+
+        Args:
+            recipe: `quick` or `paper`.
+            mode: one of `modes`.
+
+        Raises:
+            ValueError: there is no such recipe, or the attack has no such mode.
+        """
+        check_recipe(recipe)
+        if mode not in self.modes:
+            modes = suggest(mode, self.modes, form="`mode={}`")
+            raise ValueError(f"the attack has no `mode={mode}`; {modes}")
+        return (self.quick if recipe == "quick" else self.paper)[mode].copy()
+
+
+def _check(_: str, attack: Attack) -> None:
+    check_spec(attack.build)
+    if not attack.modes or not set(attack.quick) == set(attack.modes) <= set(MODES):
+        raise ValueError("its recipes are not by mode, class or sample, both by the same")
+    recipes = [values[mode] for values in (attack.quick, attack.paper) for mode in values]
+    others = [other.own_settings for other in ATTACKS.values()]
+    check_entry(recipes, attack.own_settings, others)
 
 
 def _contrastive(
     alg: str,
-    paper: Mapping[str, Values],
+    paper: Mapping[str, Settings],
     *,
     build: str = "cptools.core.poisons.contrastive:contrastive",
-    knobs: Mapping[str, Knob] | None = None,
-    **more: object,
+    own_settings: Mapping[str, Setting] | None = None,
+    more: Settings | None = None,
 ) -> Attack:
     """Contrastive poisoning by a learner; CP's attacker normalized over quarters of its batch."""
-    quick = QUICK_VIEWS | recipes.QUICK_TRAINING | recipes.QUICK_ALGORITHM[alg]
-    full = VIEWS | recipes.PAPER_TRAINING | recipes.PAPER_ALGORITHM[alg]
+    quick = QUICK_VIEWS | QUICK_TRAINING | ALGORITHMS.own[alg].learner("quick")
+    full = VIEWS | PAPER_TRAINING | ALGORITHMS.own[alg].learner("paper")
+    own = more or {}
     return Attack(
         build,
-        {
-            mode: quick | {"bn_groups": 1, "branch": "dual"} | QUICK_CP[mode] | more
-            for mode in paper
-        },
-        {mode: full | {"bn_groups": 4, "branch": "dual"} | paper[mode] | more for mode in paper},
-        knobs or {},
+        {mode: quick | {"bn_groups": 1, "branch": "dual"} | QUICK_CP[mode] | own for mode in paper},
+        {mode: full | {"bn_groups": 4, "branch": "dual"} | paper[mode] | own for mode in paper},
+        own_settings or {},
     )
 
 
 def _supervised(
     alg: str,
-    quick: Mapping[str, Values],
-    paper: Mapping[str, Values],
-    knobs: Mapping[str, Knob] | None = None,
+    quick: Mapping[str, Settings],
+    paper: Mapping[str, Settings],
+    own_settings: Mapping[str, Setting] | None = None,
 ) -> Attack:
     """An attack whose learner is a classifier."""
-    small = recipes.QUICK_TRAINING | recipes.QUICK_ALGORITHM["supervised"] | {"bn_groups": 1}
-    large = recipes.PAPER_TRAINING | recipes.PAPER_ALGORITHM["supervised"] | {"bn_groups": 1}
+    classifier = ALGORITHMS.own["supervised"]
+    small = QUICK_TRAINING | classifier.learner("quick") | {"bn_groups": 1}
+    large = PAPER_TRAINING | classifier.learner("paper") | {"bn_groups": 1}
     return Attack(
         f"cptools.core.poisons.{alg}:{alg}",
         {mode: small | quick[mode] for mode in paper},
         {mode: large | paper[mode] for mode in paper},
-        knobs or {},
+        own_settings or {},
     )
 
 
-def _strong(strength: float, views: Values) -> Values:
+def _strong(strength: float, views: Settings) -> Settings:
     """Views of strength s in [0, 1]: crops from 1 - 0.9 s, the rest s times contrastive's (AUE)."""
-    weaker = {name: strength * views[name] for name in ("jitter", "jitter_prob", "gray_prob")}
-    strong = {"crop_area": 1 - 0.9 * strength, **weaker}
-    return views | {name: round(value, 6) for name, value in strong.items()}
+    return views | {
+        "crop_area": round(1 - 0.9 * strength, 6),
+        "jitter": round(strength * views["jitter"], 6),
+        "jitter_prob": round(strength * views["jitter_prob"], 6),
+        "gray_prob": round(strength * views["gray_prob"], 6),
+    }
 
 
 # The official code's README; step_size: CP appendix B.3.
-PAPER_CP: dict[str, Values] = {
+PAPER_CP: dict[str, Settings] = {
     "class": {
         "rounds": 1000, "model_steps": 20, "noise_steps": 20, "pgd_steps": 1, "step_size": 0.1,
     },
@@ -94,26 +128,26 @@ PAPER_CP: dict[str, Values] = {
         "rounds": 200, "model_steps": 97, "noise_steps": 97, "pgd_steps": 5, "step_size": 0.1,
     },
 }  # fmt: skip
-QUICK_CP: dict[str, Values] = {
+QUICK_CP: dict[str, Settings] = {
     "class": {"rounds": 60, "model_steps": 10, "noise_steps": 20, "pgd_steps": 1, "step_size": 0.1},
     "sample": {
         "rounds": 30, "model_steps": 15, "noise_steps": 15, "pgd_steps": 5, "step_size": 0.1,
     },
 }  # fmt: skip
 # Forced by the official code.
-PAPER_CP_BYOL = {
+PAPER_CP_BYOL: dict[str, Settings] = {
     mode: values | {"pgd_steps": 1, "step_size": 0.02} for mode, values in PAPER_CP.items()
 }
 
-_SHIFTS = PLAIN_VIEWS | {"flip_prob": 0.5, "pad": 8}  # AP's official code
+_SHIFTS: Settings = PLAIN_VIEWS | {"flip_prob": 0.5, "pad": 8}  # AP's official code
 
-ATTACKS: dict[str, Attack] = {
+_OWN: dict[str, Attack] = {
     "simclr": _contrastive("simclr", PAPER_CP),
     "moco": _contrastive("moco", PAPER_CP),
     "byol": _contrastive("byol", PAPER_CP_BYOL),
     "simsiam": _contrastive("simsiam", PAPER_CP),
     "cmc": _contrastive("cmc", PAPER_CP),
-    # Huang et al. 2021, section 4 and their official code. Noise for pictures as they are does not
+    # Huang et al. 2021, section 4 and their official code. Noise for images as they are does not
     # survive the shifts that a quick victim trains with, so the quick attacker shifts them too.
     "unlearnable": _supervised(
         "unlearnable",
@@ -137,7 +171,11 @@ ATTACKS: dict[str, Attack] = {
                 "pgd_steps": 20, "step_size": 0.1, "stop_error": 0.01, "min_lr": 1.0,
             },
         },
-        knobs={"stop_error": Knob(float, "Training error below which it ends.", 0, 1)},
+        own_settings={
+            "stop_error": Setting(
+                float, "Stop when the training error is below this (unlearnable).", 0, 1
+            ),
+        },
     ),
     # Fowl et al. 2021 and their official code (one restart).
     "adversarial": _supervised(
@@ -181,31 +219,35 @@ ATTACKS: dict[str, Attack] = {
         "simclr",
         {"sample": PAPER_CP["sample"]},
         build="cptools.core.poisons.tue:tue",
-        knobs={
-            "csd_weight": Knob(float, "Weight of the separability of the classes (tue).", 0),
+        own_settings={
+            "csd_weight": Setting(
+                float, "Weight of the class-wise separability discriminant (tue).", 0
+            ),
         },
-        csd_weight=1.0,
+        more={"csd_weight": 1.0},
     ),
     # Yu et al. 2022: 6 gray levels, patches of 8 pixels.
     "lsp": Attack(
         "cptools.core.poisons.lsp:lsp",
         quick={"sample": {"patch_size": 8, "rms": 6.0}},
         paper={"sample": {"patch_size": 8, "rms": 6.0}},
-        knobs={
-            "patch_size": Knob(int, "Pixels on the side of a patch (lsp).", 1),
-            "rms": Knob(float, "Root mean square of the noise in gray levels (lsp).", 0, 255),
+        own_settings={
+            "patch_size": Setting(int, "Side of a patch in pixels (lsp).", 1),
+            "rms": Setting(
+                float, "Root mean square of the noise, in gray levels of 255 (lsp).", 0, 255
+            ),
         },
     ),
 }  # fmt: skip
 
-_USED = {
-    name
-    for attack in ATTACKS.values()
-    for recipe in (attack.quick, attack.paper)
-    for values in recipe.values()
-    for name in values
-}
-SETTINGS = {name: knob for name, knob in KNOBS.items() if name in _USED} | {
-    name: knob for attack in ATTACKS.values() for name, knob in attack.knobs.items()
-}
-"""Every setting that an attack has."""
+ATTACKS = Registry("attack", Attack, _OWN, group="cptools.attacks", check=_check)
+
+
+def attack_settings() -> dict[str, Setting]:
+    """Every setting that an attack has: the options of `cp-generate`."""
+    used, own = set[str](), dict[str, Setting]()
+    for attack in ATTACKS.values():
+        own |= attack.own_settings
+        for values in (*attack.quick.values(), *attack.paper.values()):
+            used |= values.keys()
+    return {name: setting for name, setting in SETTINGS.items() if name in used} | own

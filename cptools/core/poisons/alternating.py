@@ -9,7 +9,7 @@ row of delta an image wears, its own (sample-wise) or that of its class (class-w
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from cptools.core.build import build_learner, build_views
 from cptools.core.poisons.base import Round, Task
 from cptools.core.poisons.budget import perturb, project
 from cptools.core.random import stream
+from cptools.core.settings import Settings
 from cptools.core.training import (
     Batch,
     Learner,
@@ -229,9 +230,10 @@ def alternating(
 
 def attacker(task: Task, alg: str, values: Mapping[str, Any]) -> tuple[Learner, Views]:
     """The attacker's learner, a key of ALGORITHMS, and its views, by the settings of a recipe."""
+    settings = cast("Settings", values)
     learner = build_learner(
         alg,
-        values,
+        settings,
         num_classes=task.num_classes,
         mean=task.mean,
         std=task.std,
@@ -239,5 +241,6 @@ def attacker(task: Task, alg: str, values: Mapping[str, Any]) -> tuple[Learner, 
         bf16=task.bf16,
         seed=task.seed,
         role="attacker",
+        size=task.shape[-1],
     )
-    return learner, build_views(values, size=task.shape[-1], mean=task.mean, std=task.std)
+    return learner, build_views(settings, size=task.shape[-1], mean=task.mean, std=task.std)

@@ -18,7 +18,7 @@ from cptools.core.algorithms.advcl import AdvCL, high_frequencies
 from cptools.core.algorithms.adversarial import PGD
 from cptools.core.algorithms.advsimclr import AdvSimCLR
 from cptools.core.build import build_encoder
-from cptools.core.encoders import DEFAULT_WIDTH, ENCODERS
+from cptools.core.encoders import ENCODERS
 from cptools.core.views import Views, draw_views
 
 BATCH, SIDE = 6, 8
@@ -457,7 +457,7 @@ def test_groups_of_batch_norm_see_their_slices_alone(make: Any, training: bool) 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_backbone_can_have_several_sets_and_keeps_its_names(name: str) -> None:
-    width = max(1, DEFAULT_WIDTH[name] // 16)
+    width = max(1, ENCODERS[name].width // 16)
     algorithm, again = (
         AdvCL(
             build_encoder(name, width),

@@ -42,7 +42,7 @@ def make(name: str, *, seed: int = 0, **options: Any) -> Algorithm:
     if name == "moco":
         options.setdefault("queue_size", 9)
     generator = torch.Generator().manual_seed(seed)
-    algorithm: Algorithm = load(ALGORITHMS[name])(Tiny(), generator=generator, **options)
+    algorithm: Algorithm = load(ALGORITHMS[name].build)(Tiny(), generator=generator, **options)
     with torch.no_grad():
         for part in MOMENTUM.get(name, ()):
             for weight in getattr(algorithm, part).parameters():
@@ -290,7 +290,7 @@ def test_weights_of_the_momentum_branch_get_no_gradient(name: str, dual: bool) -
 def test_momentum_branch_starts_as_a_copy(name: str) -> None:
     options = {"queue_size": 3} if name == "moco" else {}
     generator = torch.Generator().manual_seed(0)
-    algorithm: Any = load(ALGORITHMS[name])(Tiny(), generator=generator, **options)
+    algorithm: Any = load(ALGORITHMS[name].build)(Tiny(), generator=generator, **options)
     online = [*algorithm.encoder.parameters(), *algorithm.head["projector"].parameters()]
     momentum = [p for part in MOMENTUM[name] for p in getattr(algorithm, part).parameters()]
     for ours, copy in zip(online, momentum, strict=True):

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 from cptools.core.algorithms.cmc import CMC
 from cptools.core.algorithms.losses import info_nce, info_nce_in_batch
 from cptools.core.build import build_encoder
-from cptools.core.encoders.lab import LabEncoder
+from cptools.core.encoders.two_stream import TwoStreamEncoder
 
 MEAN, STD = (0.5, 0.45, 0.4), (0.2, 0.25, 0.3)
 
 
 def make(**options: Any) -> CMC:
     encoder = build_encoder("lab-resnet10", 4)
-    assert isinstance(encoder, LabEncoder)
+    assert isinstance(encoder, TwoStreamEncoder)
     generator = torch.Generator().manual_seed(0)
     options = {"hidden": 7, "dim": 5, **options}
     return CMC(encoder, mean=MEAN, std=STD, generator=generator, **options)

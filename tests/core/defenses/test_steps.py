@@ -6,9 +6,9 @@ import torch
 from cptools.core.defenses import DEFENSES, ON_THE_FLY
 from cptools.core.defenses.on_the_fly import DefendedImages, DefendedViews
 from cptools.core.defenses.steps import Step, defend_batches, defender, make_step, parse_steps
-from cptools.core.knobs import read_value
 from cptools.core.lazy import load
 from cptools.core.random import stream
+from cptools.core.settings import read_value
 from cptools.core.views import Views
 
 IMAGES = torch.randint(0, 256, (20, 3, 16, 16), generator=stream(0), dtype=torch.uint8)
@@ -23,10 +23,10 @@ WHOLE = Views(
 def test_every_defense_can_be_loaded_and_says_what_it_needs(name: str) -> None:
     defense = DEFENSES[name]
     assert callable(load(defense.function))
-    assert defense.main is None or defense.main in defense.knobs
-    assert {*defense.defaults, *defense.choices} <= set(defense.knobs)
+    assert defense.main is None or defense.main in defense.settings
+    assert {*defense.defaults, *defense.choices} <= set(defense.settings)
     for setting, value in defense.defaults.items():
-        assert read_value(defense.knobs[setting], str(value)) == value
+        assert read_value(defense.settings[setting], str(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_text(text: str, steps: list[Step]) -> None:
         ("mc:drop=nan", "drop of mc: 'nan' is not a number from 0 to 0.99"),
         ("mc:eta=inf", "eta of mc: 'inf' is not a number from -2"),
         ("mc:mask=all", "mask of mc: 'all' is not one of pixel, entry"),
-        ("mc:keep=0.5:rank=3", "--mc-keep and --mc-rank exclude each other"),
+        ("mc:keep=0.5:rank=3", "`mc_keep` and `mc_rank` exclude each other"),
         ("noise:8", "sigma of noise: '8' is not a number from 0 to 1, such as 8/255"),
     ],
 )

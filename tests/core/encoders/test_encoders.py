@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from cptools.core.algorithms.base import Backbone
 from cptools.core.build import build_encoder
-from cptools.core.encoders import DEFAULT_WIDTH, ENCODERS
+from cptools.core.encoders import ENCODERS
 from cptools.core.encoders.heads import initialize, mlp, mlp_bn, mlp_bn3
 from cptools.core.encoders.resnet import resnet10, resnet18
 
@@ -63,7 +63,7 @@ def drawn(name: str, width: int) -> Backbone:
 
 @pytest.mark.parametrize("name", THEIRS)
 def test_names_and_shapes_are_torchvisions_but_for_the_stem(name: str) -> None:
-    ours = shapes(without_weights(build_encoder, name, DEFAULT_WIDTH[name]))
+    ours = shapes(without_weights(build_encoder, name, ENCODERS[name].width))
     theirs = shapes(without_weights(THEIRS[name]))
     assert list(ours) == list(theirs)
     changed = {key: ours[key] for key in ours if ours[key] != theirs[key]}
@@ -89,7 +89,7 @@ def put_stem(name: str, theirs: Any, ours: Any) -> None:
      ("mobilenetv2", 17)],
 )  # fmt: skip
 def test_weights_load_into_torchvisions_and_give_the_same_features(name: str, size: int) -> None:
-    ours = drawn(name, DEFAULT_WIDTH[name]).double()
+    ours = drawn(name, ENCODERS[name].width).double()
     theirs = without_weights(THEIRS[name])
     agreeing = {k: v for k, v in ours.state_dict().items() if k != f"{STEM.get(name)}.weight"}
     result = theirs.load_state_dict(agreeing, strict=False, assign=True)
@@ -151,7 +151,7 @@ def test_width_of_mobilenet_is_torchvisions_multiplier(width: int) -> None:
 def test_sizes_of_the_named_encoders() -> None:
     count = {}
     for name in ENCODERS:
-        model = without_weights(build_encoder, name, DEFAULT_WIDTH[name])
+        model = without_weights(build_encoder, name, ENCODERS[name].width)
         count[name] = sum(p.numel() for p in model.parameters())
     # torchvision's without the classifiers, and with 3x3 stems of 1,728 weights for 9,408.
     assert count == {

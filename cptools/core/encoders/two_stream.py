@@ -1,12 +1,12 @@
-"""Two networks side by side, of lightness and of color: the encoder of CMC (Tian et al. 2020)."""
+"""Two networks side by side, of lightness and of color: the encoder of CMC (Tian et al. 2020).
+
+The color space is CIE L*a*b*: `lab-resnet18` is two ResNet-18.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from cptools.core.algorithms.base import Backbone
-
-PREFIX = "lab-"
-"""Of the names of these encoders: `lab-resnet18` is two ResNet-18."""
 
 _LINEAR_BELOW = 0.04045  # of sRGB (IEC 61966-2-1)
 _XYZ = (  # linear sRGB to CIE XYZ, each row as a share of the white of D65
@@ -44,7 +44,7 @@ def _mix(x: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
     return torch.einsum("oc,bchw->bohw", x.new_tensor(matrix), x)
 
 
-class LabEncoder(Backbone):
+class TwoStreamEncoder(Backbone):
     """A network of lightness and a network of color; their features stand side by side.
 
     Args:
@@ -89,8 +89,15 @@ class LabEncoder(Backbone):
 
 
 def with_channels(network: Backbone, channels: int) -> Backbone:
-    """The network with a first convolution that takes so many channels, of new weights."""
-    name, first = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    """The network with a first convolution that takes so many channels, of new weights.
+
+    Raises:
+        ValueError: it has no convolution.
+    """
+    convolutions = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d)]
+    if not convolutions:
+        raise ValueError("the encoder has no convolution that could take one channel; give another")
+    name, first = convolutions[0]
     network.set_submodule(
         name,
         nn.Conv2d(

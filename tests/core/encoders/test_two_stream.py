@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from cptools.core.build import build_encoder
 from cptools.core.encoders import ENCODERS
 from cptools.core.encoders.heads import initialize
-from cptools.core.encoders.lab import LabEncoder, rgb_to_lab, with_channels
+from cptools.core.encoders.two_stream import TwoStreamEncoder, rgb_to_lab, with_channels
 
 MEAN, STD = (0.5, 0.45, 0.4), (0.2, 0.25, 0.3)
 
@@ -28,9 +28,9 @@ def lab_of(red: float, green: float, blue: float) -> tuple[float, float, float]:
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
-def encoder_of(name: str = "resnet10", width: int = 6) -> LabEncoder:
+def encoder_of(name: str = "resnet10", width: int = 6) -> TwoStreamEncoder:
     encoder = build_encoder(f"lab-{name}", width)
-    assert isinstance(encoder, LabEncoder)
+    assert isinstance(encoder, TwoStreamEncoder)
     initialize(encoder, torch.Generator().manual_seed(0))
     encoder.normalized_by(MEAN, STD)
     return encoder.eval()
@@ -57,7 +57,7 @@ def test_gradient_of_lab_is_finite_and_right(value: float) -> None:
     assert torch.isfinite(gradient).all()
 
 
-def test_gray_pictures_have_no_color() -> None:
+def test_gray_images_have_no_color() -> None:
     gray = torch.rand(2, 1, 5, 4, generator=torch.Generator().manual_seed(1)).expand(-1, 3, -1, -1)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     lightness, color = encoder_of().split((gray - mean) / std)
@@ -88,7 +88,7 @@ def test_features_stand_side_by_side() -> None:
 
 
 def _without_color(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """The gray picture of the same lightness, normalized."""
+    """The gray image of the same lightness, normalized."""
     y = (rgb_to_lab(pixels)[:, :1] + 16) / 116
     linear = torch.where(y > 6 / 29, y**3, 3 * (6 / 29) ** 2 * (y - 4 / 29))
     value = torch.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
@@ -98,7 +98,7 @@ def _without_color(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_can_be_split(name: str) -> None:
     encoder = build_encoder(f"lab-{name}", 4 if name != "densenet121" else 16)
-    assert isinstance(encoder, LabEncoder)
+    assert isinstance(encoder, TwoStreamEncoder)
     first = [
         next(m for m in part.modules() if isinstance(m, nn.Conv2d))
         for part in (encoder.lightness, encoder.color)

@@ -1,0 +1,330 @@
+"""Every setting that a recipe can hold: its type, its range and what it means. Torch-free.
+
+The command-line options of `cp-generate` and `cp-pretrain` are made of the table, and what comes
+from Python is checked against it. An attack or an algorithm adds settings of its own in its entry.
+"""
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import NamedTuple, TypedDict
+
+from cptools.core.encoders import ENCODERS, FOREIGN
+from cptools.core.epsilon import parse_epsilon
+
+
+class Setting(NamedTuple):
+    """A setting.
+
+    Attributes:
+        kind: int or float, or the words to choose from; Fraction is a number on the pixel scale
+            that may be written as one, such as 8/255, and is kept as it was written.
+        text: what it means, a sentence for `--help`; other settings are named in backticks.
+        low: least value, or None.
+        high: greatest value, or None.
+        several: whether any of the words may be chosen at once, with commas between them.
+        pattern: of further words that are allowed, a regular expression; None: no others.
+        others: what these words are, for people, such as "timm:NAME".
+    """
+
+    kind: type[int] | type[float] | type[Fraction] | Collection[str]
+    text: str
+    low: float | None = None
+    high: float | None = None
+    several: bool = False
+    pattern: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words to choose from; none of a number."""
+        return () if isinstance(self.kind, type) else tuple(self.kind)
+
+    @property
+    def placeholder(self) -> str:
+        """What stands for a value in `--help`."""
+        if isinstance(self.kind, type):
+            return "N" if self.kind is int else "X"
+        return ("," if self.several else "|").join((*self.words, *self.others))
+
+
+def read_value(setting: Setting, text: str) -> int | float | str:
+    """Read a setting from text; words and fractions stay text.
+
+    Raises:
+        ValueError: it is not of the setting's kind, or out of its range; one line.
+    """
+    if setting.kind is not int and setting.kind is not float:
+        return check_value(setting, text)
+    try:
+        value = int(text) if setting.kind is int else float(text)
+    except ValueError:
+        value = math.nan
+    return _number(setting, value, repr(text))
+
+
+def check_value(setting: Setting, value: object) -> int | float | str:
+    """A value from Python as the type that the setting has.
+
+    Whole floats do for int and whole numbers for float, numpy's as well; words may come as a
+    sequence where several may be chosen. Text is no number, nor is True.
+
+    Raises:
+        ValueError: it is not of the setting's kind, out of its range or not finite; one line.
+    """
+    if setting.words:
+        return _words(setting, value)
+    if setting.kind is Fraction:
+        return _fraction(setting, value)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return _number(setting, value if is_number else math.nan, repr(value))  # type: ignore[arg-type]
+
+
+def _number(setting: Setting, value: Real | float, shown: str) -> int | float:
+    number: int | float
+    try:
+        number = int(value) if isinstance(value, Integral) else float(value)
+        fits = _is_within(setting, number)
+    except OverflowError:
+        fits = False
+    if not fits or (setting.kind is int and number != int(number)):
+        kind = "a whole number" if setting.kind is int else "a number"
+        least = "" if setting.low is None else f" from {setting.low}"
+        most = "" if setting.high is None else f" to {setting.high}"
+        raise ValueError(f"{shown} is not {kind}{least}{most}")
+    return int(number) if setting.kind is int else float(number)
+
+
+def _is_within(setting: Setting, value: float | Fraction) -> bool:
+    low = -math.inf if setting.low is None else setting.low
+    high = math.inf if setting.high is None else setting.high
+    return low <= value <= high and math.isfinite(value)
+
+
+def _words(setting: Setting, value: object) -> str:
+    if setting.several and isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not {'words' if setting.several else 'a word'}")
+    if not setting.several:
+        return _word(setting, value)
+    chosen = {_word(setting, word.strip()) for word in value.split(",") if word.strip()}
+    return ",".join(word for word in setting.words if word in chosen)
+
+
+def _word(setting: Setting, word: str) -> str:
+    if word in setting.words:
+        return word
+    if setting.pattern is not None and re.fullmatch(setting.pattern, word, re.ASCII):
+        return word
+    broken = getattr(setting.kind, "broken", {})  # names of packages that cannot be used
+    raise ValueError(
+        broken.get(word) or f"{word!r} is not one of {', '.join((*setting.words, *setting.others))}"
+    )
+
+
+def _fraction(setting: Setting, value: object) -> str:
+    if isinstance(value, Real) and not isinstance(value, bool | Fraction):
+        value = float(value)  # numpy's numbers are written in their own way
+    try:
+        number = parse_epsilon(str(value) if isinstance(value, float | Fraction | str) else "")
+    except ValueError:
+        number = None
+    if number is None or not _is_within(setting, number):
+        raise ValueError(f"{value!r} is not a number from 0 to 1, such as 8/255")
+    return "".join(str(value).split()) if "/" in str(value) else str(float(number))
+
+
+AUGMENTATIONS = ("crop", "flip", "jitter", "gray", "blur")
+
+SETTINGS = {
+    # The alternation of poisoning (algorithm 1)
+    "branch": Setting(
+        ("dual", "single"), "Gradient through the momentum branch too (dual), or not."
+    ),
+    "rounds": Setting(int, "T: alternations of encoder and noise.", 1),
+    "model_steps": Setting(int, "T_theta: encoder steps a round.", 0),
+    "noise_steps": Setting(int, "T_delta: batches a round on which the noise is optimized.", 0),
+    "pgd_steps": Setting(int, "T_p: PGD steps on each noise batch.", 1),
+    "step_size": Setting(float, "PGD step size, in units of epsilon.", 0, 2),
+    # Schedule
+    "epochs": Setting(int, "Passes over the training images.", 1),
+    "warmup_epochs": Setting(int, "Epochs of linear learning-rate warm-up.", 0),
+    "warmup_lr": Setting(float, "Learning rate at the start of the warm-up.", 0),
+    # Model
+    "encoder": Setting(
+        ENCODERS,
+        "Backbone; a function that returns one, or a model of timm, by its name.",
+        pattern=FOREIGN,
+        others=("package.module:function", "timm:NAME"),
+    ),
+    "width": Setting(
+        int,
+        "Channels of the backbone's first stage; another `encoder` comes at its own (64; "
+        "mobilenetv2 32, resnet10 8).",
+        1,
+    ),
+    "head_hidden": Setting(int, "Hidden width of the projection and prediction heads.", 1),
+    "head_dim": Setting(int, "Dimension of the embedding.", 1),
+    "temperature": Setting(float, "tau of InfoNCE (simclr, moco, cmc, advsimclr, advcl).", 1e-3),
+    "loss": Setting(
+        ("nt-xent", "infonce", "hinge", "align-uniform", "cosine"),
+        "Loss of simclr and moco: nt-xent (simclr: negatives in both views), infonce (negatives in "
+        "the other view, or in the queue), or one without temperature.",
+    ),
+    "ema": Setting(float, "Momentum m of the momentum encoder (moco, byol).", 0, 1),
+    "queue_size": Setting(
+        int, "Negatives in the queue (moco); fewer than there are training images.", 1
+    ),
+    "bn_groups": Setting(int, "Batch-norm groups (emulates N GPUs without SyncBN).", 1),
+    # Adversarial training
+    "adv_epsilon": Setting(
+        Fraction,
+        "L-infinity radius of adversarial views, on the pixel scale 0 to 1 (advsimclr, advcl).",
+        0,
+        1,
+    ),
+    "adv_steps": Setting(int, "PGD steps of an adversarial view (advsimclr, advcl).", 1),
+    "adv_step_size": Setting(
+        float, "PGD step size of adversarial views, in units of `adv_epsilon`.", 0, 2
+    ),
+    "ce_weight": Setting(float, "Weight of the cross-entropy on pseudo-labels (advcl).", 0),
+    # Optimization
+    "batch_size": Setting(int, "Batch size.", 2),
+    "optimizer": Setting(("sgd", "adamw"), "Optimizer of the encoder."),
+    "lr": Setting(float, "Learning rate at the start of the cosine schedule.", 0),
+    "min_lr": Setting(
+        float, "Learning rate at the end of the cosine schedule, as a fraction of `lr`.", 0, 1
+    ),
+    "weight_decay": Setting(float, "Weight decay: L2 (sgd) or decoupled (adamw).", 0),
+    "momentum": Setting(float, "Momentum of SGD; beta1 of AdamW.", 0, 0.9999),
+    "loss_scale": Setting(
+        float,
+        "Factor of the textbook loss; the official code's loss has a factor of 1.786 (simclr), "
+        "2.857 (moco), 0.25 (byol), AdvCL's 7.143.",
+        1e-6,
+    ),
+    # Views
+    "views": Setting(
+        AUGMENTATIONS, "Augmentations of the views, separated by commas.", several=True
+    ),
+    "share_views": Setting(
+        AUGMENTATIONS,
+        "Augmentations drawn once per image and shared by all its views; the others are drawn for "
+        "each view.",
+        several=True,
+    ),
+    "crop_area": Setting(
+        float, "Smallest area of a random resized crop, as a fraction of the image.", 0.01, 1
+    ),
+    "flip_prob": Setting(float, "Probability of a horizontal flip.", 0, 1),
+    "jitter": Setting(
+        float,
+        "Strength of color jitter; 1 is brightness, contrast, saturation 0.4 and hue 0.1.",
+        0,
+        2.5,
+    ),
+    "jitter_prob": Setting(float, "Probability of color jitter.", 0, 1),
+    "gray_prob": Setting(float, "Probability of grayscale.", 0, 1),
+    "blur_prob": Setting(
+        float, "Probability of Gaussian blur (SimCLR's; not in CP's views).", 0, 1
+    ),
+    "pad": Setting(int, "Pixels of black padding around the image, for random shifts.", 0, 1024),
+}
+"""Every setting but those of single attacks and algorithms."""
+
+
+class Settings(TypedDict, total=False):
+    """Resolved settings, as `cptools.core.recipes.resolve` returns them.
+
+    A recipe holds those that apply to its algorithm or attack; the table says their ranges. Words
+    of several and fractions are text, as histories have them. Entries of other packages may extend
+    it: `class MySettings(Settings, total=False)`.
+    """
+
+    branch: str
+    rounds: int
+    model_steps: int
+    noise_steps: int
+    pgd_steps: int
+    step_size: float
+    epochs: int
+    warmup_epochs: int
+    warmup_lr: float
+    encoder: str
+    width: int
+    head_hidden: int
+    head_dim: int
+    temperature: float
+    loss: str
+    ema: float
+    queue_size: int
+    bn_groups: int
+    adv_epsilon: str
+    adv_steps: int
+    adv_step_size: float
+    ce_weight: float
+    batch_size: int
+    optimizer: str
+    lr: float
+    min_lr: float
+    weight_decay: float
+    momentum: float
+    loss_scale: float
+    views: str
+    share_views: str
+    crop_area: float
+    flip_prob: float
+    jitter: float
+    jitter_prob: float
+    gray_prob: float
+    blur_prob: float
+    pad: int
+    # of single attacks
+    stop_error: float
+    csd_weight: float
+    patch_size: int
+    rms: float
+
+
+RESERVED = frozenset({
+    "input", "output", "alg", "mode", "epsilon", "delta", "init", "half", "recipe", "seed",
+    "device", "precision", "checkpoint", "dry_run", "quiet", "verbose", "version", "help", "watch",
+    "labels_from", "defend", "defend_at", "dataset", "json", "context",
+})  # fmt: skip
+"""Names of what the tools are told besides settings, which no setting may have."""
+
+
+def check_entry(
+    recipes: Collection[Mapping[str, object]],
+    own: Mapping[str, Setting],
+    others: Collection[Mapping[str, Setting]],
+) -> None:
+    """Refuse settings of an entry of another package that cannot work.
+
+    Args:
+        recipes: the settings of each recipe.
+        own: the settings that the entry adds to the table.
+        others: what other entries add.
+
+    Raises:
+        ValueError: a name is taken or unknown, or a value is not one that its setting has.
+    """
+    for name, setting in own.items():
+        if name in SETTINGS or name in RESERVED or not re.fullmatch("[a-z][a-z0-9_]*", name):
+            raise ValueError(f"its setting {name} has a name that is taken or is no name")
+        if any(other.get(name, setting) != setting for other in others):
+            raise ValueError(f"its setting {name} is another one elsewhere")
+    table = SETTINGS | dict(own)
+    for recipe in recipes:
+        for name, value in recipe.items():
+            if name not in table:
+                raise ValueError(f"{name} is no setting; add it to the entry's own_settings")
+            try:
+                is_same = check_value(table[name], value) == value
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            if not is_same:
+                raise ValueError(f"{name}: {value!r} is not as it would be written")
