@@ -145,7 +145,7 @@ def _select(
 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
-    from cptools.core.coresets.classes import budgets
+    from cptools.core.coresets.budgets import budgets
     from cptools.core.lazy import load
 
     chosen = CORESETS[settings["method"]]
@@ -209,7 +209,7 @@ def _latent_classes(
     import torch
 
     from cptools.cli._encoder import build_backbone
-    from cptools.core.coresets.classes import latent_classes
+    from cptools.core.coresets.budgets import latent_classes
     from cptools.core.evaluation.probe import features
 
     found = features(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cptools.core.algorithms.base import Algorithm, unit
-from cptools.core.evaluation.geometry import alignment, uniformity
+from cptools.core.evaluation.alignment_uniformity import alignment, uniformity
 from cptools.core.random import stream
 from cptools.core.views import DrawsViews, draw_views
 
@@ -69,7 +69,7 @@ def batch_number(step: int, *, num: int, batch_size: int, seed: int, name: str) 
     return order[position * batch_size : (position + 1) * batch_size]
 
 
-def cosine(epoch: int, epochs: int, *, lr: float, floor: float) -> float:
+def cosine_lr(epoch: int, epochs: int, *, lr: float, floor: float) -> float:
     """Learning rate of epoch 1..epochs: from lr down to floor * lr on a half cosine."""
     low = lr * floor
     return low + (lr - low) * (1 + math.cos(math.pi * epoch / epochs)) / 2
@@ -268,12 +268,12 @@ class Pretraining:
     def _batches(self, epoch: int) -> Iterator[Batch]:
         """The epoch's batches; sets the learning rate on the way."""
         learner = self.learner
-        lr = cosine(epoch, self.epochs, lr=learner.lr, floor=learner.min_lr)
+        lr = cosine_lr(epoch, self.epochs, lr=learner.lr, floor=learner.min_lr)
         batches = epoch_batches(
             len(self.images), self.batch_size, stream(self.seed, "shuffle", epoch)
         )
         warm = self.warmup_epochs * len(batches)
-        peak = cosine(self.warmup_epochs, self.epochs, lr=learner.lr, floor=learner.min_lr)
+        peak = cosine_lr(self.warmup_epochs, self.epochs, lr=learner.lr, floor=learner.min_lr)
         for number, index in enumerate(batches, start=(epoch - 1) * len(batches)):
             warming = number < warm
             set_lr(

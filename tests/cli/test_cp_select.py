@@ -55,7 +55,7 @@ def test_what_sas_compares(make, tmp_path, files, clean):
     import torch
 
     from cptools.cli._embedding import build_embedding, build_training_views
-    from cptools.core.coresets.classes import latent_classes
+    from cptools.core.coresets.budgets import latent_classes
     from cptools.core.coresets.embeddings import view_embeddings
     from cptools.core.coresets.sas import sas
     from cptools.core.evaluation.probe import features

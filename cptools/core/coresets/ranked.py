@@ -6,7 +6,7 @@ n images of a class, d dimensions.
 import torch
 from torch import Tensor
 
-from cptools.core.coresets.classes import choose_in_each
+from cptools.core.coresets.budgets import choose_in_each
 from cptools.core.coresets.sas import on_grid
 
 

@@ -35,7 +35,7 @@ n images of a class, d dimensions.
 import torch
 from torch import Tensor
 
-from cptools.core.coresets.classes import choose_in_each
+from cptools.core.coresets.budgets import choose_in_each
 
 GRID = 1 << 15
 

@@ -23,7 +23,7 @@ from cptools.core.training import (
     Batch,
     Learner,
     batch_number,
-    cosine,
+    cosine_lr,
     mean_loss,
     set_lr,
     to_float,
@@ -134,7 +134,7 @@ class AlternatingPoisoning:
         learner = self.learner
         while self.round < self.total and not (self.until and self.until(self)):
             views_rng = stream(self.task.seed, "attacker", "views", self.round)
-            lr = cosine(self.round + 1, self.total, lr=learner.lr, floor=learner.min_lr)
+            lr = cosine_lr(self.round + 1, self.total, lr=learner.lr, floor=learner.min_lr)
             set_lr(learner.optimizer, lr)
             model = list(learner.steps(self._poisoned_batches(), self.views, views_rng))
             noise = list(self._noise_steps(views_rng))

@@ -18,7 +18,7 @@ from cptools.core.poisons.noise import random_noise
 from cptools.core.random import stream
 
 
-def separability(noise: Tensor, labels: Tensor) -> Tensor:
+def csd(noise: Tensor, labels: Tensor) -> Tensor:
     """Mean of (d_i + d_j) / |c_i - c_j| over the pairs of classes in a batch: lower is apart.
 
     Args:
@@ -58,5 +58,5 @@ def tue(task: Task, values: Mapping[str, Any]) -> AlternatingPoisoning:
         random_noise(task.shape, stream(task.seed, "delta")),
         values,
         dual=values["branch"] == "dual",
-        penalty=lambda noise, labels: weight * separability(noise, labels),
+        penalty=lambda noise, labels: weight * csd(noise, labels),
     )

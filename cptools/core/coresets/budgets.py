@@ -1,4 +1,4 @@
-"""Latent classes, and how many images of each are kept. N images, C classes, D features."""
+"""How many images of each class a coreset keeps. N images, C classes, D features."""
 
 import math
 from collections.abc import Callable
