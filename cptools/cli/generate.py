@@ -154,7 +154,7 @@ def _poison(
     from cptools.cli._delta import check_fits
     from cptools.core.epsilon import parse_epsilon
     from cptools.core.lazy import load
-    from cptools.core.poisons.base import Poisoning, Task
+    from cptools.core.poisons.base import Poisoning, Problem
     from cptools.core.poisons.budget import check_bound, poison_uint8
 
     clean_digest = dataset_digest(dataset)
@@ -167,19 +167,19 @@ def _poison(
     images, labels = training_tensors(dataset, device)
     note_queue(settings, len(images), quiet=quiet)
     radius = parse_epsilon(settings["epsilon"])
-    task = Task(
+    problem = Problem(
         images,
         labels,
         num_classes=len(dataset.classes),
         mean=dataset.mean,
         std=dataset.std,
         mode=settings["mode"],
-        epsilon=float(radius),
+        epsilon=radius,
         seed=settings["seed"],
         init=None if init is None else _start(init, settings["mode"], labels.cpu()),
         bf16=settings["precision"] == "bf16",
     )
-    work: Poisoning = load(ATTACKS[settings["alg"]].build)(task, settings)
+    work: Poisoning = load(ATTACKS[settings["alg"]].build)(problem, settings)
     run_work(
         work,
         total=work.total,
@@ -191,7 +191,7 @@ def _poison(
         command=command,
     )
     delta = work.delta.half() if "half" in settings else work.delta
-    poisoned = poison_uint8(images, delta, task.rows, radius)
+    poisoned = poison_uint8(images, delta, problem.rows, radius)
     check_bound(images, poisoned, radius)
     history = (*dataset.history, command)
     noise = Delta(

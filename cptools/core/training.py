@@ -1,7 +1,7 @@
 """The one training loop: pretraining runs it epoch by epoch, poisoning a few steps a round."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 import torch
@@ -21,7 +21,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     ),
 }
 DIVERGED = "training diverged (the loss is not finite); use a lower --lr"
-Batch = tuple[Tensor, Tensor]  # float images [B, 3, H, W] in [0, 1], labels int64 [B] or [B, L]
 CURVE_IMAGES = 512  # images on which alignment and uniformity are measured after each epoch
 
 
@@ -86,45 +85,10 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def encoder_steps(
-    algorithm: Algorithm,
-    optimizer: torch.optim.Optimizer,
-    batches: Iterable[Batch],
-    views: DrawsViews,
-    generator: torch.Generator,
-    *,
-    loss_scale: float = 1.0,
-    bf16: bool = False,
-) -> Iterator[Tensor]:
-    """Steps of the encoder on batches of images: theta <- theta - lr grad L(theta).
-
-    Args:
-        algorithm: in train mode from here on.
-        optimizer: over the algorithm's trainable parameters.
-        batches: float images [B, 3, H, W] in [0, 1] and their labels, int64 [B] or, of several
-            labelings, [B, L].
-        views: how views are drawn.
-        generator: randomness of the views.
-        loss_scale: factor of the loss; weight decay is not scaled.
-        bf16: compute the network in bfloat16; losses stay float32.
-
-    Yields:
-        The loss of each step, textbook scale, a detached scalar on the device.
-    """
-    algorithm.train()
-    for x, labels in batches:
-        drawn = algorithm.draw(x, views, generator)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            loss = algorithm.loss(*drawn, labels=labels)
-        optimizer.zero_grad(set_to_none=True)
-        (loss * loss_scale).backward()
-        optimizer.step()
-        algorithm.after_step()
-        yield loss.detach()
-
-
 def mean_loss(losses: list[Tensor]) -> float:
-    """Mean of the steps' losses; diverged training raises FloatingPointError."""
+    """Mean of the steps' losses, NaN of no steps; diverged training raises FloatingPointError."""
+    if not losses:
+        return math.nan
     mean = float(torch.stack(losses).mean())
     if not math.isfinite(mean):
         raise FloatingPointError(DIVERGED)
@@ -197,19 +161,48 @@ class Learner:
         self.lr, self.min_lr = lr, min_lr
         self.loss_scale, self.bf16 = loss_scale, bf16
 
-    def steps(
-        self, batches: Iterable[Batch], views: DrawsViews, generator: torch.Generator
-    ) -> Iterator[Tensor]:
-        """`encoder_steps` with this learner's optimizer and settings."""
-        return encoder_steps(
-            self.algorithm,
-            self.optimizer,
-            batches,
-            views,
-            generator,
-            loss_scale=self.loss_scale,
-            bf16=self.bf16,
-        )
+    def loss(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        views: DrawsViews,
+        generator: torch.Generator,
+        *,
+        dual: bool = False,
+    ) -> Tensor:
+        """Loss of fresh views of a batch.
+
+        Args:
+            x: float images [B, 3, H, W] in [0, 1].
+            labels: int64 [B] or, of several labelings, [B, L].
+            views: how views are drawn.
+            generator: randomness of the views; advances.
+            dual: let the gradient flow through the momentum branch too (CP section 4.2).
+
+        Returns:
+            A scalar, textbook scale, in float32; the views and the network pass its gradient.
+        """
+        drawn = self.algorithm.draw(x, views, generator)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.algorithm.loss(*drawn, labels=labels, dual=dual)
+
+    def step(
+        self, x: Tensor, labels: Tensor, views: DrawsViews, generator: torch.Generator
+    ) -> Tensor:
+        """One step of the encoder on a batch: theta <- theta - eta grad L(theta).
+
+        Args: as of `loss`.
+
+        Returns:
+            The loss before the step, textbook scale, a detached scalar on the device.
+        """
+        self.algorithm.train()
+        loss = self.loss(x, labels, views, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * self.loss_scale).backward()  # weight decay is not scaled
+        self.optimizer.step()
+        self.algorithm.after_step()
+        return loss.detach()
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a checkpoint needs."""
@@ -265,31 +258,10 @@ class Pretraining:
         self.seed = seed
         self.history: list[Epoch] = []
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        """The epoch's batches; sets the learning rate on the way."""
-        learner = self.learner
-        lr = cosine_lr(epoch, self.epochs, lr=learner.lr, floor=learner.min_lr)
-        batches = epoch_batches(
-            len(self.images), self.batch_size, stream(self.seed, "shuffle", epoch)
-        )
-        warm = self.warmup_epochs * len(batches)
-        peak = cosine_lr(self.warmup_epochs, self.epochs, lr=learner.lr, floor=learner.min_lr)
-        for number, index in enumerate(batches, start=(epoch - 1) * len(batches)):
-            warming = number < warm
-            set_lr(
-                learner.optimizer,
-                warmup(number, warm, start=self.warmup_lr, end=peak) if warming else lr,
-            )
-            chosen = index.to(self.images.device)
-            yield to_float(self.images[chosen]), self.labels[chosen]
-
     def run(self) -> Iterator[Epoch]:
         """Train the epochs that are left, one yield each."""
         for epoch in range(len(self.history) + 1, self.epochs + 1):
-            steps = self.learner.steps(
-                self._batches(epoch), self.views, stream(self.seed, "views", epoch)
-            )
-            loss = mean_loss(list(steps))
+            loss = self._train_epoch(epoch)
             eval_loss, *geometry = self._measure(self.images, self.labels, epoch)
             if not all(map(math.isfinite, geometry)):
                 raise FloatingPointError(DIVERGED)
@@ -298,6 +270,31 @@ class Pretraining:
                 watched = (eval_loss, *self._measure(self.watch, self.watch_labels, epoch))
             self.history.append(Epoch(epoch, loss, *geometry, *watched))
             yield self.history[-1]
+
+    def _train_epoch(self, epoch: int) -> float:
+        """One pass over the images; returns the mean loss of its steps."""
+        learner, rng = self.learner, stream(self.seed, "views", epoch)
+        order = stream(self.seed, "shuffle", epoch)
+        batches = epoch_batches(len(self.images), self.batch_size, order)
+        losses = []
+        for number, index in enumerate(batches):
+            set_lr(learner.optimizer, self._lr(epoch, number, len(batches)))
+            chosen = index.to(self.images.device)
+            x, labels = to_float(self.images[chosen]), self.labels[chosen]
+            losses.append(learner.step(x, labels, self.views, rng))
+        return mean_loss(losses)
+
+    def _lr(self, epoch: int, number: int, batches: int) -> float:
+        """Learning rate of a batch of an epoch: the cosine's, after a warm-up to it."""
+        learner, warm = self.learner, self.warmup_epochs
+
+        def cosine_at(epoch: int) -> float:
+            return cosine_lr(epoch, self.epochs, lr=learner.lr, floor=learner.min_lr)
+
+        if epoch > warm:
+            return cosine_at(epoch)
+        step = (epoch - 1) * batches + number
+        return warmup(step, warm * batches, start=self.warmup_lr, end=cosine_at(warm))
 
     @torch.no_grad()
     def _measure(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[float, float, float]:

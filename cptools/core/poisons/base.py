@@ -1,16 +1,20 @@
 """What every attack is given, and what it is to whoever runs it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from cptools.core.build import build_learner, build_views
+from cptools.core.training import Learner, batch_number, to_float
+from cptools.core.views import Views
+
 
 def rows_of(labels: Tensor, mode: str) -> Tensor:
-    """Row of the delta that each image wears, int64 [N]: its label, or its own number.
+    """Row of delta that is applied to each image, int64 [N]: its label, or its own number.
 
     Args:
         labels: int64 [N].
@@ -20,8 +24,8 @@ def rows_of(labels: Tensor, mode: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Task:
-    """The pictures to poison and the budget for it.
+class Problem:
+    """Min over theta, min over delta (CP equation 1): the images to poison and the budget for it.
 
     N images, C classes, K rows of the delta: C in mode `class`, N in mode `sample`.
 
@@ -52,7 +56,7 @@ class Task:
 
     @property
     def rows(self) -> Tensor:
-        """Row of the delta that each image wears, int64 [N]."""
+        """Row of delta that is applied to each image, int64 [N]."""
         return rows_of(self.labels, self.mode)
 
     @property
@@ -61,6 +65,24 @@ class Task:
         num = self.num_classes if self.mode == "class" else len(self.images)
         _, channels, height, width = self.images.shape
         return num, channels, height, width
+
+    def batch(self, number: int, batch_size: int, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch of an endless walk through shuffled epochs, from the clean images.
+
+        Args:
+            number: of the batch in the walk, counted from 0.
+            batch_size: B; at most N images are used.
+            name: of the walk; another name is another order.
+
+        Returns:
+            Clean images, float32 [B, 3, H, W] in [0, 1], their labels, int64 [B], and the row of
+            delta that is applied to each, int64 [B].
+        """
+        num = len(self.images)
+        index = batch_number(
+            number, num=num, batch_size=min(batch_size, num), seed=self.seed, name=name
+        ).to(self.images.device)
+        return to_float(self.images[index]), self.labels[index], self.rows[index]
 
     def start(self, own: Tensor) -> Tensor:
         """A copy of where the delta starts: `init`, or else the attack's own start."""
@@ -112,3 +134,19 @@ class Poisoning(Protocol):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Carry on after the rounds that `state` was taken at."""
+
+
+def attacker(problem: Problem, alg: str, values: Mapping[str, Any]) -> tuple[Learner, Views]:
+    """The attacker's learner, a key of ALGORITHMS, and its views, by the settings of a recipe."""
+    learner = build_learner(
+        alg,
+        values,
+        num_classes=problem.num_classes,
+        mean=problem.mean,
+        std=problem.std,
+        device=problem.images.device,
+        bf16=problem.bf16,
+        seed=problem.seed,
+        role="attacker",
+    )
+    return learner, build_views(values, size=problem.shape[-1], mean=problem.mean, std=problem.std)
