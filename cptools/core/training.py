@@ -8,6 +8,13 @@ import torch
 from torch import Tensor
 
 from cptools.core.algorithms.base import Algorithm, unit
+from cptools.core.checks import (
+    check_images,
+    check_labels,
+    check_number,
+    check_whole,
+    to_float,
+)
 from cptools.core.evaluation.alignment_uniformity import alignment, uniformity
 from cptools.core.random import stream
 from cptools.core.views import DrawsViews, draw_views
@@ -20,7 +27,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
         params, lr=lr, weight_decay=weight_decay, betas=(momentum, 0.999)
     ),
 }
-DIVERGED = "training diverged (the loss is not finite); use a lower --lr"
+DIVERGED = "training diverged (the loss is not finite); use a lower `lr`"
 CURVE_IMAGES = 512  # images on which alignment and uniformity are measured after each epoch
 
 
@@ -48,11 +55,6 @@ class Epoch:
     watch_loss: float | None = None
     watch_alignment: float | None = None
     watch_uniformity: float | None = None
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 [.., H, W] in 0..255 to float32 in [0, 1]."""
-    return images.float().div_(255)
 
 
 def epoch_batches(num: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
@@ -141,6 +143,9 @@ class Learner:
         momentum: of SGD, or beta1 of AdamW.
         loss_scale: factor of the loss.
         bf16: compute the network in bfloat16.
+
+    Raises:
+        ValueError: there is no such optimizer, or a number is out of range.
     """
 
     def __init__(
@@ -155,6 +160,13 @@ class Learner:
         loss_scale: float = 1.0,
         bf16: bool = False,
     ):
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {optimizer!r}; give {' or '.join(OPTIMIZERS)}")
+        check_number("lr", lr)
+        check_number("min_lr", min_lr, 0, 1)
+        check_number("weight_decay", weight_decay)
+        check_number("momentum", momentum, 0, 0.9999)
+        check_number("loss_scale", loss_scale, above=True)
         self.algorithm = algorithm
         self.trainable = [p for p in algorithm.parameters() if p.requires_grad]
         self.optimizer = OPTIMIZERS[optimizer](self.trainable, lr, weight_decay, momentum)
@@ -216,6 +228,22 @@ class Learner:
         restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
 
 
+def _check_labels(algorithm: Algorithm, labels: Tensor, images: Tensor, what: str) -> None:
+    """Raise `ValueError` unless an algorithm can train with these labels of these images."""
+    counts = algorithm.num_classes
+    if not isinstance(counts, tuple):
+        check_labels(labels, images, what, num_classes=counts, several=counts is None)
+        return
+    check_labels(labels, images, what, several=True)
+    if labels.shape[1:] != (len(counts),):
+        raise ValueError(
+            f"expected {what} of {len(counts)} labelings, int64 [N, {len(counts)}], got"
+            f" {list(labels.shape)}; give a column for each"
+        )
+    for column, count in zip(labels.unbind(1), counts, strict=True):
+        check_labels(column, images, what, num_classes=count)
+
+
 class Pretraining:
     """Training of the victim (CP section 3), epoch by epoch.
 
@@ -233,6 +261,9 @@ class Pretraining:
         watch: other images, uint8 [M, 3, H, W] on that device, such as the clean ones, whose loss,
             alignment and uniformity are measured as well (CP figure 4); nothing is learned of them.
         watch_labels: their classes, int64 [M] or [M, L].
+
+    Raises:
+        ValueError: images or labels are not of these kinds, or a number is out of range.
     """
 
     def __init__(
@@ -250,6 +281,19 @@ class Pretraining:
         watch: Tensor | None = None,
         watch_labels: Tensor | None = None,
     ):
+        check_whole("epochs", epochs, 1)
+        check_whole("batch_size", batch_size, 2)
+        check_whole("warmup_epochs", warmup_epochs, 0)
+        check_number("warmup_lr", warmup_lr)
+        check_images(images)
+        _check_labels(learner.algorithm, labels, images, "labels")
+        if (watch is None) != (watch_labels is None):
+            raise ValueError(
+                "images to watch need labels; give `watch` and `watch_labels`, or none"
+            )
+        if watch is not None and watch_labels is not None:
+            check_images(watch, "images to watch")
+            _check_labels(learner.algorithm, watch_labels, watch, "labels to watch")
         self.images, self.labels = images, labels
         self.watch, self.watch_labels = watch, watch_labels
         self.learner, self.views = learner, views

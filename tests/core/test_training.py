@@ -14,6 +14,7 @@ from cptools.core import recipes
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.algorithms.advcl import AdvCL
 from cptools.core.build import build_learner, build_views
+from cptools.core.checks import to_float
 from cptools.core.random import stream
 from cptools.core.training import (
     OPTIMIZERS,
@@ -27,7 +28,6 @@ from cptools.core.training import (
     optimizer_state,
     restore_optimizer,
     set_lr,
-    to_float,
     warmup,
     with_prefix,
     without_prefix,
@@ -458,7 +458,7 @@ def test_restored_curves_are_the_same_numbers() -> None:
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_divergence_is_an_error(alg: str) -> None:
-    with pytest.raises(FloatingPointError, match=r"diverged.*lower --lr"):
+    with pytest.raises(FloatingPointError, match=r"diverged.*lower `lr`"):
         list(pretraining(learner_of(alg, lr=1e30), epochs=4).run())
 
 

@@ -1,4 +1,4 @@
-"""The objectives that `--loss` names, of two views and against a queue.
+"""The objectives that `loss` names, of two views and against a queue.
 
 Beside InfoNCE and NT-Xent (in `losses`) there are three that draw an embedding to its positive and
 away from its negatives otherwise. Each is a function of cosine similarities, of N embeddings to

@@ -58,8 +58,8 @@ def make_step(name: str, given: Mapping[str, Any]) -> Step:
     defense = DEFENSES[name]
     chosen = [setting for setting in defense.choices if setting in given]
     if len(chosen) > 1:
-        flags = " and ".join(f"--{name}-{setting}" for setting in chosen)
-        raise ValueError(f"{flags} exclude each other; give one of them")
+        named = " and ".join(f"`{name}_{setting}`" for setting in chosen)
+        raise ValueError(f"{named} exclude each other; give one of them")
     if defense.main is not None and defense.main not in given:
         raise ValueError(f"{name} needs its {defense.main}; give {name}:{defense.main.upper()}")
     kept = {k: v for k, v in defense.defaults.items() if not (chosen and k in defense.choices)}

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cptools.core.checks import check_images, check_labels
 from cptools.core.random import stream
 
 AGREEMENT = 0.002  # limit: clean pictures reach 0.0014
@@ -179,6 +180,8 @@ def audit(
         raise ValueError(
             f"an audit needs images of at least {PATCH} x {PATCH} pixels; make them larger"
         )
+    check_images(images)
+    check_labels(labels, images, num_classes=num_classes)
     for channels, cut in (((1, 2), _COLOR_CUT), ((0,), _GRAY_CUT)):
         yield agreement(
             fine_detail(images, channels, cut, device), labels.to(device), num_classes, seed=seed

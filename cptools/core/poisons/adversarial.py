@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cptools.core.checks import check_number, check_whole, to_float
 from cptools.core.poisons.base import Problem, Round, attacker
 from cptools.core.poisons.budget import perturb, pgd_step, project
 from cptools.core.random import stream
-from cptools.core.training import Pretraining, mean_loss, to_float, with_prefix, without_prefix
+from cptools.core.training import Pretraining, mean_loss, with_prefix, without_prefix
 from cptools.core.views import Views
 
 
@@ -29,6 +30,9 @@ class TargetedPGD:
         pgd_steps: steps on each image's noise, fresh views each.
         step_size: in units of epsilon.
         batch_size: images at a time.
+
+    Raises:
+        ValueError: the problem is not sample-wise, or a number is out of range.
     """
 
     def __init__(
@@ -42,6 +46,11 @@ class TargetedPGD:
         step_size: float,
         batch_size: int,
     ):
+        if problem.mode != "sample":
+            raise ValueError("adversarial poisons are made image by image; give `mode=sample`")
+        check_whole("pgd_steps", pgd_steps, 1)
+        check_number("step_size", step_size)
+        check_whole("batch_size", batch_size, 1)
         self.problem, self.delta = problem, problem.start(start)
         self.reference, self.views = reference, views
         self.pgd_steps, self.step_size = pgd_steps, step_size

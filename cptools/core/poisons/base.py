@@ -3,13 +3,22 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from cptools.core.build import build_learner, build_views
-from cptools.core.training import Learner, batch_number, to_float
+from cptools.core.checks import (
+    check_images,
+    check_labels,
+    check_normalization,
+    check_whole,
+    to_float,
+)
+from cptools.core.epsilon import Epsilon, parse_epsilon
+from cptools.core.training import Learner, batch_number
 from cptools.core.views import Views
 
 
@@ -19,7 +28,11 @@ def rows_of(labels: Tensor, mode: str) -> Tensor:
     Args:
         labels: int64 [N].
         mode: `class` or `sample`.
+
+    Raises:
+        ValueError: there is no such mode.
     """
+    _check_mode(mode)
     return labels if mode == "class" else torch.arange(len(labels), device=labels.device)
 
 
@@ -36,11 +49,14 @@ class Problem:
         mean: per-channel mean of the normalization, in [0, 1].
         std: per-channel standard deviation of the normalization.
         mode: `class`, one row of delta a class, or `sample`, one an image.
-        epsilon: L-infinity radius in [0, 1].
+        epsilon: L-infinity radius in [0, 1], such as "8/255" or 8 / 255; a Fraction from then on.
         seed: of everything random.
         init: where the delta starts, float32 [K, 3, H, W] in [-1, 1], units of epsilon; None for
             the attack's own start.
         bf16: compute networks in bfloat16.
+
+    Raises:
+        ValueError: images, labels or delta are not of these kinds, or a value is out of range.
     """
 
     images: Tensor
@@ -49,12 +65,24 @@ class Problem:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     mode: str
-    epsilon: float
+    epsilon: Epsilon
     seed: int = 0
     init: Tensor | None = None
     bf16: bool = False
 
-    @property
+    def __post_init__(self) -> None:
+        """Refuse what no poison can be made of; hold epsilon as a Fraction."""
+        check_images(self.images)
+        check_whole("num_classes", self.num_classes, 1)
+        check_labels(self.labels, self.images, num_classes=self.num_classes)
+        check_normalization(self.mean, self.std)
+        _check_mode(self.mode)
+        check_whole("seed", self.seed, 0)
+        object.__setattr__(self, "epsilon", parse_epsilon(self.epsilon))
+        if self.init is not None:
+            _check_start(self.init, self.shape)
+
+    @cached_property
     def rows(self) -> Tensor:
         """Row of delta that is applied to each image, int64 [N]."""
         return rows_of(self.labels, self.mode)
@@ -88,6 +116,23 @@ class Problem:
         """A copy of where the delta starts: `init`, or else the attack's own start."""
         start = own if self.init is None else self.init
         return start.to(self.images.device, torch.float32, copy=True)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in ("class", "sample"):
+        raise ValueError(f"there is no mode {mode!r}; give `mode=class` or `mode=sample`")
+
+
+def _check_start(delta: Tensor, shape: tuple[int, ...]) -> None:
+    if delta.shape != shape or not delta.is_floating_point():
+        raise ValueError(
+            f"expected the start of the noise as float {list(shape)}, got {delta.dtype}"
+            f" {list(delta.shape)}; give a delta made for these images and this mode"
+        )
+    if not bool((delta.abs() <= 1).all()):
+        raise ValueError(
+            "the start of the noise is not in [-1, 1] everywhere; give it in units of epsilon"
+        )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cptools.core.checks import check_number, check_whole
 from cptools.core.poisons.base import Problem, Round, attacker
 from cptools.core.poisons.budget import perturb, pgd_step
 from cptools.core.poisons.noise import random_noise
@@ -44,6 +45,9 @@ class Alternation:
         step_size: alpha, of a projected gradient step, in units of epsilon.
         batch_size: images a batch; at most N are used.
         dual: let the noise's gradient flow through the momentum branch too.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     rounds: int
@@ -53,6 +57,13 @@ class Alternation:
     step_size: float
     batch_size: int
     dual: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        least = {"rounds": 1, "model_steps": 0, "noise_steps": 0, "pgd_steps": 1, "batch_size": 2}
+        for name, low in least.items():
+            check_whole(name, getattr(self, name), low)
+        check_number("step_size", self.step_size)
 
 
 def algorithm_1(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cptools.core.checks import check_number, check_whole
 from cptools.core.poisons.base import Problem, Round
 from cptools.core.poisons.budget import project
 from cptools.core.random import stream
@@ -36,7 +37,7 @@ def clusters(labels: Tensor, num_classes: int, dim: int, generator: torch.Genera
     """
     if dim < 63 and num_classes > 2**dim:
         raise ValueError(
-            f"{num_classes} classes need more than {dim} patches; use a smaller --patch-size"
+            f"{num_classes} classes need more than {dim} patches; use a smaller `patch_size`"
         )
     corners: list[list[int]] = []
     while len(corners) < num_classes:
@@ -64,6 +65,10 @@ class LinearSeparable:
     total = 1
 
     def __init__(self, problem: Problem, *, patch_size: int, rms: float):
+        if problem.mode != "sample":
+            raise ValueError("LSP draws its noise image by image; give `mode=sample`")
+        check_whole("patch_size", patch_size, 1)
+        check_number("rms", rms, 0, 255)
         self.problem, self.patch_size, self.rms = problem, patch_size, rms
         self.delta = torch.zeros(problem.shape, device=problem.images.device)
         self.round = 0
@@ -109,5 +114,5 @@ def lsp(problem: Problem, values: Mapping[str, Any]) -> LinearSeparable:
         ValueError: the problem has a start; this noise is drawn, not learned.
     """
     if problem.init is not None:
-        raise ValueError("--init does not apply to --alg lsp: its noise is drawn, not learned")
+        raise ValueError("`init` does not apply to `alg=lsp`: its noise is drawn, not learned")
     return LinearSeparable(problem, patch_size=values["patch_size"], rms=values["rms"])

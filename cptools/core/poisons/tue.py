@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cptools.core.checks import check_number
 from cptools.core.poisons.base import Problem
 from cptools.core.poisons.contrastive import AlternatingPoisoning, alternating
 from cptools.core.poisons.noise import random_noise
@@ -52,6 +53,7 @@ def tue(problem: Problem, values: Mapping[str, Any]) -> AlternatingPoisoning:
         values: a recipe's, with `branch` and `csd_weight`.
     """
     weight = values["csd_weight"]
+    check_number("csd_weight", weight)
     return alternating(
         problem,
         "simclr",

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from cptools.core.algorithms.supervised import Supervised
+from cptools.core.checks import check_number, to_float
 from cptools.core.poisons.base import Problem
 from cptools.core.poisons.budget import perturb
 from cptools.core.poisons.contrastive import AlternatingPoisoning, alternating
-from cptools.core.training import to_float
 from cptools.core.views.recipe import normalize
 
 
@@ -28,6 +28,7 @@ def unlearnable(problem: Problem, values: Mapping[str, Any]) -> AlternatingPoiso
         values: a recipe's, with `stop_error`, the training error below which the work is done.
     """
     stop = values["stop_error"]
+    check_number("stop_error", stop, 0, 1)
     return alternating(
         problem,
         "supervised",

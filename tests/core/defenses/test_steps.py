@@ -68,7 +68,7 @@ def test_text(text: str, steps: list[Step]) -> None:
         ("mc:drop=nan", "drop of mc: 'nan' is not a number from 0 to 0.99"),
         ("mc:eta=inf", "eta of mc: 'inf' is not a number from -2"),
         ("mc:mask=all", "mask of mc: 'all' is not one of pixel, entry"),
-        ("mc:keep=0.5:rank=3", "--mc-keep and --mc-rank exclude each other"),
+        ("mc:keep=0.5:rank=3", "`mc_keep` and `mc_rank` exclude each other"),
         ("noise:8", "sigma of noise: '8' is not a number from 0 to 1, such as 8/255"),
     ],
 )

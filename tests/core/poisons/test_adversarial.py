@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from cptools.core import recipes
 from cptools.core.algorithms.supervised import Supervised
 from cptools.core.build import build_learner, build_views
+from cptools.core.checks import to_float
 from cptools.core.poisons.adversarial import TargetedPGD
 from cptools.core.random import stream
-from cptools.core.training import Pretraining, to_float
+from cptools.core.training import Pretraining
 from cptools.core.views.recipe import normalize
 
 BATCH, STEPS, SIZE = 4, 3, 0.15

@@ -82,5 +82,5 @@ def test_classes_are_linearly_separable() -> None:
 
 
 def test_it_is_not_learned_so_it_starts_nowhere() -> None:
-    with pytest.raises(ValueError, match="--init does not apply to --alg lsp"):
+    with pytest.raises(ValueError, match="`init` does not apply to `alg=lsp`"):
         attack_of("lsp", problem=problem_of(init=torch.zeros(NUM, 3, SIDE, SIDE)))
