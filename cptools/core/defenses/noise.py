@@ -1,4 +1,4 @@
-"""Random noise on the pictures, the first defense of CP table 8."""
+"""Random noise on the images, the first defense of CP table 8."""
 
 import torch
 from torch import Generator, Tensor

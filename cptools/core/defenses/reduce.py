@@ -1,4 +1,4 @@
-"""Defenses that keep less of a picture: grayscale, JPEG, few bits.
+"""Defenses that keep less of an image: grayscale, JPEG, few bits.
 
 Made against poisons of supervised learning: Liu, Zhao and Larson (Image shortcut squeezing, ICML
 2023) find that grayscale and JPEG undo most of them.

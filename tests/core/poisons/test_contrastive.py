@@ -273,6 +273,41 @@ def test_it_is_algorithm_1(name: str, mode: str, monkeypatch: pytest.MonkeyPatch
             torch.testing.assert_close(got, value, atol=1e-8, rtol=1e-8)
 
 
+@pytest.mark.parametrize("mode", ["class", "sample"])
+def test_only_the_rows_of_a_batch_need_a_gradient(mode: str) -> None:
+    # Algorithm 1 in the plainest PyTorch: the gradient of all of delta, an optimizer of torch's.
+    work = poisoning("simclr", mode)
+    alg = deepcopy(work.learner.algorithm)
+    optimizer = torch.optim.SGD(alg.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    delta, images = work.delta.clone(), IMAGES.float() / 255
+    row = LABELS if mode == "class" else torch.arange(NUM)
+    for t in range(2):
+        rng = stream(7, "attacker", "views", t)
+        low = 0.1 * 0.001
+        optimizer.param_groups[0]["lr"] = (
+            low + (0.1 - low) * (1 + math.cos(math.pi * (t + 1) / 2)) / 2
+        )
+        alg.train()
+        for batch in slow_batches("attacker/model", 2 * t, 2, 4):
+            x = (images[batch] + float(EPSILON) * delta[row[batch]]).clamp(0, 1)
+            optimizer.zero_grad()
+            (1.7 * alg.loss(*draw_views(VIEWS, x, 2, rng))).backward()
+            optimizer.step()
+        alg.eval()
+        for batch in slow_batches(f"attacker/noise/{t}", 0, 2, 4):
+            for _ in range(2):
+                delta.requires_grad_()
+                x = (images[batch] + float(EPSILON) * delta[row[batch]]).clamp(0, 1)
+                loss = alg.loss(*draw_views(VIEWS, x, 2, rng))
+                (gradient,) = torch.autograd.grad(loss, delta)
+                assert gradient.shape == work.delta.shape
+                delta = (delta.detach() - 0.1 * gradient.sign()).clamp(-1, 1)
+    finish(work)
+    assert torch.equal(work.delta, delta)
+    for name, value in alg.state_dict().items():
+        assert torch.equal(work.learner.algorithm.state_dict()[name], value), name
+
+
 # The step.
 
 
