@@ -80,7 +80,7 @@ def used_hardware(
     from cptools.core.device import choose_bf16, choose_device
     from cptools.workflows.checkpoints import show_settings
 
-    place = choose_device(device)  # type: ignore[arg-type]
+    place = choose_device(device)
     bf16 = choose_bf16(precision, place)
     settings |= {"device": place.type, "precision": "bf16" if bf16 else "fp32"}
     show_settings(settings)

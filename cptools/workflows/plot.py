@@ -84,7 +84,9 @@ def plot(
     if reports is not None:
         if inputs or subject is not None or dataset is not None:
             raise ValueError("reports are drawn by themselves; give nothing but them")
-        return draw_reports(*conditions_of(reports), paper=paper, grid=grid, title=title)
+        conditions, audits = conditions_of(reports)
+        bars: Figure = draw_reports(conditions, audits, paper=paper, grid=grid, title=title)
+        return bars
     if grid or paper:
         raise ValueError(
             f"`{'grid' if grid else 'paper'}` is for reports of `cp.probe`; leave it out"

@@ -149,7 +149,7 @@ def _select(
 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
-    from cptools.core.coresets.classes import budgets
+    from cptools.core.coresets.budgets import budgets
     from cptools.core.lazy import load
 
     chosen = CORESETS[settings["method"]]
@@ -212,7 +212,7 @@ def _latent_classes(
     """Clusters of the features of the proxy's backbone, int64 [N]."""
     import torch
 
-    from cptools.core.coresets.classes import latent_classes
+    from cptools.core.coresets.budgets import latent_classes
     from cptools.core.evaluation.probe import features
     from cptools.workflows.encoders import build_backbone
 

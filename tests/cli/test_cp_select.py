@@ -54,7 +54,7 @@ def test_what_sas_compares(make, tmp_path, files, clean):
     """By hand: mean embeddings of views, classes given, and the functions of the core."""
     import torch
 
-    from cptools.core.coresets.classes import latent_classes
+    from cptools.core.coresets.budgets import latent_classes
     from cptools.core.coresets.embeddings import view_embeddings
     from cptools.core.coresets.sas import sas
     from cptools.core.evaluation.probe import features

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cptools.core.evaluation import geometry
-from cptools.core.evaluation.geometry import alignment, uniformity
+from cptools.core.evaluation import alignment_uniformity
+from cptools.core.evaluation.alignment_uniformity import alignment, uniformity
 
 
 def points(num: int, features: int, seed: int) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     z = points(23, 5, 0)
     whole = float(uniformity(z))
     for block in (1, 4, 22, 23):
-        monkeypatch.setattr(geometry, "_BLOCK", block)
+        monkeypatch.setattr(alignment_uniformity, "_BLOCK", block)
         assert float(uniformity(z)) == pytest.approx(whole, abs=1e-12)
 
 

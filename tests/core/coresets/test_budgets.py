@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cptools.core.coresets.classes import budgets, choose_in_each, kept, latent_classes
+from cptools.core.coresets.budgets import budgets, choose_in_each, kept, latent_classes
 
 sizes = st.lists(st.integers(1, 60), min_size=1, max_size=12)
 

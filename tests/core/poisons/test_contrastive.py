@@ -4,20 +4,39 @@ import itertools
 import math
 from collections.abc import Iterator
 from copy import deepcopy
+from fractions import Fraction
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CLASSES, EPSILON, IMAGES, LABELS, NUM, SIDE, assert_same, checkpoint, task_of
+from tiny import (
+    CLASSES,
+    EPSILON,
+    IMAGES,
+    LABELS,
+    MEAN,
+    NUM,
+    SIDE,
+    STD,
+    assert_same,
+    checkpoint,
+    problem_of,
+)
 from torch import Tensor
 
 from cptools.core import recipes
 from cptools.core.build import build_learner, build_views
-from cptools.core.poisons.alternating import AlternatingPoisoning, delta_gradient, pgd_step
-from cptools.core.poisons.base import Round
-from cptools.core.poisons.budget import check_bound, poison_uint8
+from cptools.core.poisons.base import Problem, Round
+from cptools.core.poisons.budget import check_bound, pgd_step, poison_uint8
+from cptools.core.poisons.contrastive import (
+    AlternatingPoisoning,
+    Alternation,
+    Penalty,
+    algorithm_1,
+)
 from cptools.core.poisons.noise import random_noise
 from cptools.core.random import stream
 from cptools.core.training import Learner
@@ -70,9 +89,13 @@ def poisoning(
         "rounds": 2, "model_steps": 2, "noise_steps": 2, "pgd_steps": 2, "step_size": 0.1,
         "batch_size": 4, **changes,
     }  # fmt: skip
-    task = task_of(mode, epsilon=epsilon, seed=seed)
-    start = random_noise(task.shape, torch.Generator().manual_seed(1))
-    return AlternatingPoisoning(task, start, learner or learner_of(alg), views, **options)
+    problem = problem_of(mode, epsilon=epsilon, seed=seed)
+    start = random_noise(problem.shape, torch.Generator().manual_seed(1))
+    others = {name: options.pop(name) for name in ("penalty", "until") if name in options}
+    numbers = Alternation(**options)
+    return AlternatingPoisoning(
+        problem, start, learner or learner_of(alg), views, numbers, **others
+    )
 
 
 def finish(work: AlternatingPoisoning) -> list[Round]:
@@ -192,7 +215,7 @@ def slow_after_step(name: str, alg: Any) -> None:
             p.copy_(0.8 * p + 0.2 * o)
 
 
-def algorithm_1(name: str, alg: Any, rows: list[int], delta: Tensor, *, dual: bool) -> Tensor:
+def slow_algorithm_1(name: str, alg: Any, rows: list[int], delta: Tensor, *, dual: bool) -> Tensor:
     """2 rounds of 2 encoder steps and 2 batches of 2 PGD steps; changes `alg`, returns delta."""
     images, labels = IMAGES.double() / 255, LABELS.tolist()
     num_views = 1 if name in ("supervised", "cmc") else 2
@@ -219,10 +242,10 @@ def algorithm_1(name: str, alg: Any, rows: list[int], delta: Tensor, *, dual: bo
         for batch in slow_batches(f"attacker/noise/{t}", 0, 2, 4):  # delta steps, theta fixed
             own = [labels[i] for i in batch]
             for _ in range(2):
-                worn = [delta[rows[i]].clone().requires_grad_() for i in batch]
-                noisy = [slow_poison(images[i], d) for i, d in zip(batch, worn, strict=True)]
+                noise = [delta[rows[i]].clone().requires_grad_() for i in batch]
+                noisy = [slow_poison(images[i], d) for i, d in zip(batch, noise, strict=True)]
                 views = slow_views(noisy, num_views, rng)
-                gradients = torch.autograd.grad(slow_loss(alg, name, views, own, dual=dual), worn)
+                gradients = torch.autograd.grad(slow_loss(alg, name, views, own, dual=dual), noise)
                 for row in {rows[i] for i in batch}:  # an image's gradient counts for its row
                     mine = [g for i, g in zip(batch, gradients, strict=True) if rows[i] == row]
                     delta[row] -= 0.1 * torch.stack(mine).sum(0).sign()
@@ -241,13 +264,48 @@ def test_it_is_algorithm_1(name: str, mode: str, monkeypatch: pytest.MonkeyPatch
         work.delta = work.delta.double()
         slow = deepcopy(work.learner.algorithm)
         start = work.delta.clone()
-        expected = algorithm_1(name, slow, work.rows.tolist(), start, dual=dual)
+        expected = slow_algorithm_1(name, slow, work.rows.tolist(), start, dual=dual)
         finish(work)
         torch.testing.assert_close(work.delta, expected, atol=1e-9, rtol=0)
         assert float((expected - start).abs().mean()) > 0.08  # up to four steps of 0.1
         for key, value in slow.state_dict().items():
             got = work.learner.algorithm.state_dict()[key]
             torch.testing.assert_close(got, value, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("mode", ["class", "sample"])
+def test_only_the_rows_of_a_batch_need_a_gradient(mode: str) -> None:
+    # Algorithm 1 in the plainest PyTorch: the gradient of all of delta, an optimizer of torch's.
+    work = poisoning("simclr", mode)
+    alg = deepcopy(work.learner.algorithm)
+    optimizer = torch.optim.SGD(alg.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    delta, images = work.delta.clone(), IMAGES.float() / 255
+    row = LABELS if mode == "class" else torch.arange(NUM)
+    for t in range(2):
+        rng = stream(7, "attacker", "views", t)
+        low = 0.1 * 0.001
+        optimizer.param_groups[0]["lr"] = (
+            low + (0.1 - low) * (1 + math.cos(math.pi * (t + 1) / 2)) / 2
+        )
+        alg.train()
+        for batch in slow_batches("attacker/model", 2 * t, 2, 4):
+            x = (images[batch] + float(EPSILON) * delta[row[batch]]).clamp(0, 1)
+            optimizer.zero_grad()
+            (1.7 * alg.loss(*draw_views(VIEWS, x, 2, rng))).backward()
+            optimizer.step()
+        alg.eval()
+        for batch in slow_batches(f"attacker/noise/{t}", 0, 2, 4):
+            for _ in range(2):
+                delta.requires_grad_()
+                x = (images[batch] + float(EPSILON) * delta[row[batch]]).clamp(0, 1)
+                loss = alg.loss(*draw_views(VIEWS, x, 2, rng))
+                (gradient,) = torch.autograd.grad(loss, delta)
+                assert gradient.shape == work.delta.shape
+                delta = (delta.detach() - 0.1 * gradient.sign()).clamp(-1, 1)
+    finish(work)
+    assert torch.equal(work.delta, delta)
+    for name, value in alg.state_dict().items():
+        assert torch.equal(work.learner.algorithm.state_dict()[name], value), name
 
 
 # The step.
@@ -275,7 +333,7 @@ def test_pgd_step_moves_by_the_step_and_stays_in_the_ball(seed: int, step: float
 
 # The gradient of the noise.
 
-BATCH, ROWS = [0, 1, 2, 4], torch.tensor([0, 1, 1, 0])  # images, and the noise that each wears
+BATCH, ROWS = [0, 1, 2, 4], torch.tensor([0, 1, 1, 0])  # images, and the row applied to each
 
 
 def a_trained(name: str) -> Any:
@@ -289,19 +347,52 @@ def some_noise() -> Tensor:
     return 0.9 * random_noise((2, 3, SIDE, SIDE), torch.Generator().manual_seed(2)).double()
 
 
+def noise_gradient(
+    alg: Any,
+    x: Tensor,
+    labels: Tensor,
+    delta: Tensor,
+    rows: Tensor,
+    views: Views,
+    *,
+    epsilon: float | Fraction,
+    dual: bool,
+    penalty: Penalty | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Loss and gradient of the first noise step of algorithm 1 on a batch: overheard."""
+
+    class Given(Problem):
+        def batch(self, number: int, batch_size: int, name: str) -> tuple[Tensor, Tensor, Tensor]:
+            return x, labels, rows
+
+    problem = Given(IMAGES, LABELS, CLASSES, MEAN, STD, "sample", epsilon, seed=7)
+    learner = Learner(alg, optimizer="sgd", lr=0.1, min_lr=1.0, weight_decay=0.0, momentum=0.0)
+    once = Alternation(1, 0, 1, 1, 0.1, len(x), dual)
+    heard = []
+    grad = torch.autograd.grad
+
+    def overhear(loss: Tensor, leaf: Tensor) -> tuple[Tensor, ...]:
+        heard.extend(grad(loss, leaf))
+        return tuple(heard)
+
+    with mock.patch("torch.autograd.grad", overhear):
+        (ended,) = algorithm_1(problem, learner, views, delta.clone(), once, penalty=penalty)
+    (gradient,) = heard
+    return torch.tensor(ended.noise_loss, dtype=delta.dtype), gradient
+
+
 def gradient_at(alg: Any, delta: Tensor, *, dual: bool, **options: Any) -> tuple[Tensor, Tensor]:
     x = IMAGES[BATCH].double().div(255)
-    return delta_gradient(
-        alg, x, LABELS[BATCH], delta, ROWS, VIEWS, stream(1), epsilon=float(EPSILON), dual=dual,
-        **options,
-    )  # fmt: skip
+    return noise_gradient(
+        alg, x, LABELS[BATCH], delta, ROWS, VIEWS, epsilon=EPSILON, dual=dual, **options
+    )
 
 
 def views_at(alg: Any, delta: Tensor) -> list[Tensor]:
     """The views of those images under the noise, the same draws each time."""
     x = IMAGES[BATCH].double() / 255
     noisy = torch.stack([slow_poison(v, delta[r]) for v, r in zip(x, ROWS.tolist(), strict=True)])
-    return list(draw_views(VIEWS, noisy, alg.num_views, stream(1)))
+    return list(draw_views(VIEWS, noisy, alg.num_views, stream(7, "attacker", "views", 0)))
 
 
 @pytest.mark.parametrize("name", OF_ALGORITHM)
@@ -363,10 +454,9 @@ def test_noise_at_the_edge_of_the_ball_can_come_back(end: float) -> None:
     x = torch.full((2, 3, SIDE, SIDE), 0.5) + 0.2 * (IMAGES[:2] / 255 - 0.5)
 
     def gradient(delta: Tensor) -> Tensor:
-        return delta_gradient(
-            algorithm, x, LABELS[:2], delta, torch.arange(2), PLAIN, stream(1), epsilon=0.1,
-            dual=True,
-        )[1]  # fmt: skip
+        return noise_gradient(
+            algorithm, x, LABELS[:2], delta, torch.arange(2), PLAIN, epsilon=0.1, dual=True
+        )[1]
 
     edge = torch.full_like(x, end)
     at, near = gradient(edge), gradient(edge * 0.9999)
@@ -521,9 +611,9 @@ def test_classes_outside_the_batches_stay() -> None:
     finish(work)
     (batch,) = slow_batches("attacker/noise/0", 0, 1, 2)
     changed = (work.delta != start).flatten(1).any(1)
-    worn = {int(LABELS[i]) for i in batch}
-    assert len(worn) < CLASSES
-    assert worn == set(changed.nonzero().flatten().tolist())
+    applied = {int(LABELS[i]) for i in batch}
+    assert len(applied) < CLASSES
+    assert applied == set(changed.nonzero().flatten().tolist())
 
 
 @pytest.mark.parametrize("mode", ["class", "sample"])

@@ -1,4 +1,4 @@
-"""Latent classes, and how many images of each are kept. N images, C classes, D features."""
+"""How many images of each class a coreset keeps. N images, C classes, D features."""
 
 import math
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cptools.core.checks import check_whole
 from cptools.core.evaluation.clusters import k_means, nearest
 from cptools.core.random import stream
 
@@ -24,6 +25,7 @@ def latent_classes(features: Tensor, num: int, *, seed: int) -> Tensor:
     Raises:
         ValueError: there are fewer images than clusters.
     """
+    check_whole("num", num, 1)
     if len(features) < num:
         raise ValueError(f"{len(features)} images cannot make {num} latent classes; take fewer")
     x = features.cpu()
@@ -36,6 +38,7 @@ def kept(num: int, fraction: float) -> int:
     Raises:
         ValueError: the fraction is not in (0, 1], or keeps no image.
     """
+    check_whole("num", num, 1)
     if not 0 < fraction <= 1:
         raise ValueError(f"expected fraction in (0, 1], got {fraction}")
     count = round(fraction * num)
@@ -96,6 +99,11 @@ def choose_in_each(
     Raises:
         ValueError: the fraction is not in (0, 1], or leaves a class empty.
     """
+    if classes.dtype != torch.int64 or classes.ndim != 1:
+        raise ValueError(
+            f"expected classes as int64 [N], got {classes.dtype} {list(classes.shape)}; give one"
+            " whole number an image"
+        )
     labels = classes.cpu()
     present, sizes = labels.unique(return_counts=True)
     parts = []
