@@ -68,7 +68,7 @@ class LinearSeparable:
         if problem.mode != "sample":
             raise ValueError("LSP draws its noise image by image; give `mode=sample`")
         check_whole("patch_size", patch_size, 1)
-        check_number("rms", rms, 0, 255)
+        check_number("rms", rms)
         self.problem, self.patch_size, self.rms = problem, patch_size, rms
         self.delta = torch.zeros(problem.shape, device=problem.images.device)
         self.round = 0

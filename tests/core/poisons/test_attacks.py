@@ -85,7 +85,7 @@ def test_the_poison_stays_in_its_budget(alg: str, mode: str, step: float, levels
     poisoned = poison_uint8(IMAGES, work.delta, rows_of(mode), epsilon)
     check_bound(IMAGES, poisoned, epsilon)
     assert torch.equal(poisoned, IMAGES) == (levels == 0)
-    assert torch.equal(IMAGES, clean)  # its problem is not written to
+    assert torch.equal(IMAGES, clean)  # what the problem holds is not written to
     assert all(math.isfinite(r.loss) or alg == "lsp" for r in rounds)
 
 
@@ -164,9 +164,9 @@ def test_loss_of_a_round() -> None:
     assert Round(1, model_loss=2.0, noise_loss=3.0).loss == 3
 
 
-def test_rows_and_shape_of_a_task() -> None:
+def test_rows_and_shape_of_a_problem() -> None:
     assert problem_of("class").rows.tolist() == LABELS.tolist()
     assert problem_of("class").shape == (CLASSES, 3, SIDE, SIDE)
     assert problem_of("sample").rows.tolist() == list(range(NUM))
     assert problem_of("sample").shape == (NUM, 3, SIDE, SIDE)
-    assert float(EPSILON) == problem_of().epsilon
+    assert problem_of().epsilon == EPSILON
