@@ -1,8 +1,67 @@
-"""cptools: Unix-style tools for data poisoning of contrastive learning.
+"""cptools: data poisoning of contrastive learning, as Unix-style tools and as a library.
 
-The command-line tools exchange datasets, poison deltas and encoders as safetensors streams.
-`cptools.core` holds the methods as functions on tensors, `cptools.artifacts` the file format.
-Importing this package imports neither torch nor numpy.
+    import cptools as cp
+
+    data = cp.load("shapes", limit=200)
+    poisoned, delta = cp.generate(data, alg="simclr", mode="class")
+    encoder = cp.pretrain(poisoned)
+    print(cp.probe(encoder))
+
+Each tool is one call: `load`, `perturb`, `generate`, `pretrain`, `probe`, `audit`, `defend`,
+`select`, `plot` and `save`. They take and return artifacts, whose histories say how they were made,
+as the tools' files do. Below them, `cptools.core` holds the methods as functions on tensors,
+`cptools.artifacts` the file format. Importing this package imports neither torch nor numpy.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cptools.reports.report import Report as Report
+    from cptools.workflows.artifacts import Dataset as Dataset
+    from cptools.workflows.artifacts import Delta as Delta
+    from cptools.workflows.artifacts import Encoder as Encoder
+    from cptools.workflows.defend import defend as defend
+    from cptools.workflows.files import load as load
+    from cptools.workflows.files import save as save
+    from cptools.workflows.generate import Poisoned as Poisoned
+    from cptools.workflows.generate import generate as generate
+    from cptools.workflows.perturb import perturb as perturb
+    from cptools.workflows.plot import plot as plot
+    from cptools.workflows.pretrain import pretrain as pretrain
+    from cptools.workflows.probe import audit as audit
+    from cptools.workflows.probe import probe as probe
+    from cptools.workflows.select import select as select
+
 __version__ = "0.1.0"
+
+_WHERE = {
+    "Dataset": "workflows.artifacts",
+    "Delta": "workflows.artifacts",
+    "Encoder": "workflows.artifacts",
+    "Poisoned": "workflows.generate",
+    "Report": "reports.report",
+    "audit": "workflows.probe",
+    "defend": "workflows.defend",
+    "generate": "workflows.generate",
+    "load": "workflows.files",
+    "perturb": "workflows.perturb",
+    "plot": "workflows.plot",
+    "pretrain": "workflows.pretrain",
+    "probe": "workflows.probe",
+    "save": "workflows.files",
+    "select": "workflows.select",
+}
+
+__all__ = [*_WHERE, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"cptools.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Contrastive Poisoning on real pictures, CIFAR-10, as far as two cores go: accuracies of SimCLR
-# victims of clean, noisy and poisoned pictures, at full contrast and at a quarter of it.
+# Contrastive Poisoning on real images, CIFAR-10, as far as two cores go: accuracies of SimCLR
+# victims of clean, noisy and poisoned images, at full contrast and at a quarter of it.
 #
 #   CPTOOLS_DATA=FOLDER examples/cifar10.sh [FOLDER]   # FOLDER has cifar10-jpeg.tar.xz; else a download
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on the built-in pictures: poison, defend, train victims, probe them, look.
+# The main job on the built-in images: poison, defend, train victims, probe them, look.
 #
 #   examples/quick.sh [FOLDER]      # FOLDER (default: quick) receives everything
 set -euo pipefail
@@ -13,12 +13,12 @@ echo "2/4 the strongest poison at this scale: sample-wise, of SimCLR" >&2
 cp-generate --alg simclr --mode sample > poisoned.safetensors
 cp-visualize poisoned.safetensors -o poison.png
 
-echo "3/4 two victims: one trains on the clean pictures, one on the poisoned ones" >&2
+echo "3/4 two victims: one trains on the clean images, one on the poisoned ones" >&2
 cp-pretrain shapes > clean-victim.safetensors
 cp-pretrain poisoned.safetensors > poisoned-victim.safetensors
 cp-visualize clean-victim.safetensors poisoned-victim.safetensors -o curves.png
 
-echo "4/4 a linear probe of each, on clean labeled pictures" >&2
+echo "4/4 a linear probe of each, on clean labeled images" >&2
 for victim in clean poisoned; do
     cp-probe "$victim-victim.safetensors" -o "$victim.jsonl"
 done

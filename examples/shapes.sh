@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The effect on the built-in pictures, over seeds: which poison takes how much from a SimCLR victim,
+# The effect on the built-in images, over seeds: which poison takes how much from a SimCLR victim,
 # and what matrix completion gives back.
 #
 #   examples/shapes.sh [FOLDER]     # SEEDS="0 1 2 3 4" JOBS=2 by default; about 20 minutes on 2 free cores

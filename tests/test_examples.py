@@ -23,9 +23,9 @@ from cptools.artifacts.history import dataset_digest
 from cptools.artifacts.schema import Dataset, Delta
 from cptools.artifacts.stream import open_artifact
 from cptools.cli._app import run
-from cptools.cli._data import make_dataset
 from cptools.cli.cptools import TOOLS
 from cptools.core.poisons.budget import check_bound, poison_uint8
+from cptools.workflows.datasets import make_dataset
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 POISONS = sorted((EXAMPLES / "poisons").glob("*.safetensors"))

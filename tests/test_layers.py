@@ -14,11 +14,15 @@ ROOT = Path(cptools.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in FILES]
 FORBIDDEN = {
-    "core": {"cptools.artifacts", "cptools.figures", "cptools.cli", "typer", "rich", "safetensors"},
-    "artifacts": {"cptools.core", "cptools.figures", "cptools.cli", "typer", "rich", "torch",
-                  "torchvision"},
-    "figures": {"cptools.core", "cptools.artifacts", "cptools.cli", "typer", "rich", "torch",
+    "core": {"cptools.artifacts", "cptools.figures", "cptools.reports", "cptools.workflows",
+             "cptools.cli", "typer", "rich", "safetensors"},
+    "artifacts": {"cptools.core", "cptools.figures", "cptools.reports", "cptools.workflows",
+                  "cptools.cli", "typer", "rich", "torch", "torchvision"},
+    "figures": {"cptools.core", "cptools.artifacts", "cptools.reports", "cptools.workflows",
+                "cptools.cli", "typer", "rich", "torch", "torchvision", "safetensors"},
+    "reports": {"cptools.figures", "cptools.workflows", "cptools.cli", "typer", "rich", "torch",
                 "torchvision", "safetensors"},
+    "workflows": {"cptools.cli", "typer", "rich", "safetensors"},
     "cli": set(),
 }  # fmt: skip
 HEAVY = {"torch", "torchvision", "numpy", "scipy", "matplotlib", "PIL", "safetensors"}
@@ -78,6 +82,9 @@ def test_layers_do_not_cross(path: Path) -> None:
         ("artifacts/schema.py", "if TYPE_CHECKING:\n    from torch import Tensor"),
         ("artifacts/schema.py", "from ..core.lazy import load"),
         ("figures/style.py", "from cptools.artifacts import schema"),
+        ("reports/tables.py", "from cptools.workflows.probe import probe"),
+        ("workflows/probe.py", "import typer"),
+        ("workflows/probe.py", "def f():\n    from cptools.cli._app import say"),
         ("cli/probe.py", "from rich.table import Table"),
         ("__init__.py", "import numpy"),
     ],
@@ -108,6 +115,11 @@ LIGHT = [
     "cptools.core.plugins",
     "cptools.artifacts", "cptools.figures",
     *(f"cptools.cli.{path.stem}" for path in sorted((ROOT / "cli").glob("[!_]*.py"))),
+    *(
+        f"cptools.workflows.{path.stem}" for path in sorted((ROOT / "workflows").glob("[!_]*.py"))
+        if path.stem != "artifacts"
+    ),
+    *(f"cptools.reports.{path.stem}" for path in sorted((ROOT / "reports").glob("[!_]*.py"))),
 ]  # fmt: skip
 
 

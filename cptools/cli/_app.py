@@ -16,6 +16,8 @@ Exit codes: 0 done; 1 failed while running; 2 bad use or bad input; 130 Ctrl-C; 
 import errno
 import functools
 import inspect
+import json
+import logging
 import os
 import re
 import signal
@@ -86,7 +88,8 @@ def tool(
             if options is not None:
                 context = kwargs.pop("context")
                 kwargs = {name: kwargs[name] for name in context.params if name in kwargs}
-            with _guard(str(app.info.name)):
+            quiet, verbose = (bool(kwargs.get(name)) for name in ("quiet", "verbose"))
+            with _guard(str(app.info.name)), _remarks(quiet=quiet, verbose=verbose):
                 function(*args, **kwargs)
 
         if options is not None:
@@ -141,6 +144,34 @@ def say(message: str, *, quiet: bool = False) -> None:
         with suppress(OSError):
             sys.stderr.write(f"{_program.get()}: {_one_line(message)}\n")
             sys.stderr.flush()
+
+
+class _Remarks(logging.Handler):
+    """What the library remarks, as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note = "note: " if record.levelno >= logging.WARNING else ""
+        say(f"{note}{in_flags(record.getMessage())}")
+
+
+@contextmanager
+def _remarks(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Say what the library logs: remarks unless `quiet`, settings too if `verbose`."""
+    log, handler = logging.getLogger("cptools"), _Remarks()
+    before = log.level
+    log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+def end_dry_run(settings: Mapping[str, Any]) -> None:
+    """Print the resolved settings on stdout and end the tool."""
+    typer.echo(json.dumps(settings, indent=2, sort_keys=True))
+    raise typer.Exit
 
 
 def _print_version(context: typer.Context, wanted: bool) -> None:
@@ -224,6 +255,7 @@ def _explain(error: BaseException, name: str) -> tuple[int, str]:
 
 
 _PARAMETER = re.compile(r"`(cp\.)?([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+_TOOLS = {"load": "cp-dataset", "plot": "cp-visualize", "audit": "cp-probe --audit"}
 
 
 def in_flags(message: str) -> str:
@@ -235,7 +267,9 @@ def in_flags(message: str) -> str:
 
     def flag(found: re.Match[str]) -> str:
         module, name, value = found.groups()
-        word = ("cp-" if module else "--") + name.replace("_", "-")
+        if module:
+            return _TOOLS.get(name, f"cp-{name}")
+        word = "--" + name.replace("_", "-")
         return word if value is None else f"{word} {value}"
 
     return _PARAMETER.sub(flag, message)

@@ -2,9 +2,18 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
+
+if TYPE_CHECKING:
+    from cptools.workflows.progress import Track
 
 Item = TypeVar("Item")
+
+
+def bar(*, quiet: bool) -> "Track":
+    """How the library's long work is drawn."""
+    return cast("Track", partial(track, quiet=quiet))
 
 
 def track(

@@ -88,6 +88,25 @@ def check_one_stdin(**inputs: str | Sequence[str] | None) -> None:
         raise UsageError(f"{users[-1]} reads standard input twice; give a file")
 
 
+def is_report(path: str) -> bool:
+    """Whether what `resolve_input` returned begins as JSON does, and no artifact.
+
+    Standard input is only peeked at; another pipe, which cannot be, counts as an artifact.
+    """
+    if path == "-":
+        stream = sys.stdin.buffer
+        if isinstance(stream, io.BufferedReader):
+            return stream.peek(1).startswith(b"{")
+        start = stream.tell()
+        head = stream.read(1)
+        stream.seek(start)
+        return head == b"{"
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return file.read(1) == b"{"
+
+
 def is_stdout(o: str | None) -> bool:
     """Whether what `-o` or the like said is standard output."""
     return o in _STDOUT

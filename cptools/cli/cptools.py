@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from cptools.cli import _options as opt
-from cptools.cli import _tables as tables
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
-from cptools.cli._reports import read_conditions, read_paper
 from cptools.cli._streams import deliver, delivery, plan_output, resolve_input
+from cptools.reports import tables
+from cptools.reports.records import read_conditions, read_paper
+from cptools.workflows.foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
@@ -167,7 +167,7 @@ def page(
     `report --paper` wrote agrees with the paper. Below each, to be opened: how the reports that its
     rows and columns name were made. The page needs no other file, no network and no script.
     """
-    from cptools.cli._page import build_page, read_results
+    from cptools.reports.page import build_page, read_results
 
     sections = read_results(folder)
     name = folder.resolve().name or "results"
@@ -227,7 +227,7 @@ def import_foreign(
     PyTorch's files are read without running code in them. Of pictures, a folder or archive, the
     difference to the dataset is taken. What leaves the ball is refused.
     """
-    from cptools.cli._data import SOURCES, open_dataset, path_name
+    from cptools.workflows.datasets import SOURCES, open_dataset, path_name
 
     radius = parse_radius(epsilon)
     path = Path(resolve_input(str(file), starts_chain=False, sources=()))
@@ -237,13 +237,12 @@ def import_foreign(
     target = plan_output(output, default_name=f"{path_name(str(path))}.delta.safetensors")
     delta = import_delta(
         path,
-        open_dataset(clean, quiet=quiet).read(),
+        open_dataset(clean).read(),
         radius,
         unit=unit,
         mode=mode,
         key=key,
         algorithm=algorithm,
-        quiet=quiet,
     )
     deliver(delta, target, o=output, quiet=quiet)
 
@@ -276,7 +275,7 @@ def export(
     if Path(output).suffix not in SUFFIXES:
         raise UsageError(f"{output} has no known suffix; name a file {', '.join(SUFFIXES)}")
     from cptools.artifacts.atomic import check_writable
-    from cptools.cli._delta import read_delta
+    from cptools.workflows.deltas import read_delta
 
     path = resolve_input(file, starts_chain=False, sources=())
     check_writable(output)

@@ -2,8 +2,6 @@
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,18 +9,16 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._data import (
+from cptools.cli._streams import deliver, is_stdout, plan_output, resolve_input
+from cptools.workflows.datasets import (
     SOURCES,
     FileReader,
-    as_typed,
-    choose_rows,
-    entry,
+    choose,
+    describe,
     is_source,
-    main_input,
     make_dataset,
     path_name,
 )
-from cptools.cli._streams import deliver, is_stdout, plan_output, resolve_input
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset
@@ -120,43 +116,16 @@ def dataset(
     if output is not None or not (export is not None or info or as_json):
         name = "dataset" if path == "-" else path_name(path)
         target = plan_output(output, default_name=f"{name}.dataset.safetensors")
-    made = make_dataset(path, options, quiet=quiet) if is_source(path) else _select(path, options)
+    if is_source(path):
+        made = make_dataset(path, options)
+    else:
+        made = choose(FileReader(path).read(), options)
     if export is not None:
         _export(made, export, quiet=quiet)
     if info or as_json:
         _describe(made, as_json=as_json)
     if target is not None:
         deliver(made, target, o=output, quiet=quiet)
-
-
-def _select(path: str, options: dict[str, Any]) -> "Dataset":
-    """Rows of a dataset that exists; what cannot be changed any more is refused."""
-    from dataclasses import replace
-
-    from cptools.artifacts.history import dataset_digest
-    from cptools.core.sources.select import relabel
-
-    for name in ("size", "holdout", "contrast"):
-        if options[name] is not None:
-            raise UsageError(
-                f"--{name} applies to sources, not to a finished dataset; leave it out"
-            )
-    found = FileReader(path).read()
-    given = {name: value for name, value in options.items() if value is not None}
-    if set(given) == {"seed"}:
-        return found
-    chosen = choose_rows(found.train_labels, found.test_labels, found.classes, given)
-    kept = found.take(chosen.train, chosen.test)
-    if found.train_index is None and len(kept.train_labels) < len(found.train_labels):
-        kept = replace(kept, train_index=chosen.train)
-    command = entry("cp-dataset", as_typed(given), main_input(dataset_digest(found)))
-    return replace(
-        kept,
-        train_labels=relabel(kept.train_labels, chosen.classes),
-        test_labels=relabel(kept.test_labels, chosen.classes),
-        classes=tuple(found.classes[label] for label in chosen.classes),
-        history=(*found.history, command),
-    )
 
 
 def _export(made: "Dataset", folder: Path, *, quiet: bool) -> None:
@@ -166,33 +135,9 @@ def _export(made: "Dataset", folder: Path, *, quiet: bool) -> None:
     say(f"wrote {len(made.train_images) + len(made.test_images)} images to {folder}", quiet=quiet)
 
 
-def _count_kinds(names: Iterable[str]) -> dict[str, int]:
-    """How many images have had which natural perturbations, whatever their strengths."""
-    kinds = Counter("+".join(s.partition(":")[0] for s in name.split("+")) for name in names)
-    return dict(kinds.most_common())
-
-
 def _describe(made: "Dataset", *, as_json: bool) -> None:
     """Kind, sizes, statistics and digest on stdout."""
-    from cptools.artifacts.history import dataset_digest
-
-    _, _, height, width = made.train_images.shape
-    facts: dict[str, Any] = {
-        "name": made.name,
-        "train_images": len(made.train_images),
-        "test_images": len(made.test_images),
-        "height_pixels": height,
-        "width_pixels": width,
-        "classes": list(made.classes),
-        "mean": list(made.mean),
-        "std": list(made.std),
-        "sha256": dataset_digest(made),
-        "source": made.source.name if made.source else None,
-    }
-    for part in ("train", "test"):
-        numbers = getattr(made, f"{part}_perturbation")
-        if numbers is not None:
-            facts[f"{part}_perturbed"] = _count_kinds(made.perturbations[n] for n in numbers)
+    facts = describe(made)
     if as_json or not sys.stdout.isatty():
         typer.echo(json.dumps(facts))
         return

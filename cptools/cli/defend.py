@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from cptools.cli import _options as opt
-from cptools.cli._app import UsageError, Version, make_app, run, tool
-from cptools.cli._data import FileReader, entry, main_input
-from cptools.cli._progress import track
+from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, tool
+from cptools.cli._progress import bar
 from cptools.cli._streams import deliver, plan_output, resolve_input
-from cptools.cli._work import end_dry_run, show_settings
 from cptools.core.defenses import DEFENSES, Defense  # noqa: TID253 - a registry, without torch
 from cptools.core.settings import Setting  # noqa: TID253 - without torch
+from cptools.workflows import defend as work
+from cptools.workflows.datasets import FileReader
 
 if TYPE_CHECKING:
-    from cptools.artifacts.schema import Dataset
     from cptools.core.defenses.steps import Step
 
 app = make_app("cp-defend")
@@ -77,11 +76,8 @@ def defend(
     from cptools.core.device import choose_device
 
     place = choose_device(device)
-    show_settings({**settings, "device": place.type}, verbose=verbose)
-    dataset = reader.read()
-    for step in steps:
-        dataset = _defend(dataset, step, seed, place, quiet=quiet)
-    deliver(dataset, target, o=output, quiet=quiet)
+    defended = work.defend(reader.read(), steps, seed=seed, device=place, progress=bar(quiet=quiet))
+    deliver(defended, target, o=output, quiet=quiet)
 
 
 def read_steps(typed: Mapping[str, Any]) -> "Sequence[Step]":
@@ -110,33 +106,6 @@ def read_steps(typed: Mapping[str, Any]) -> "Sequence[Step]":
     if not steps:
         raise UsageError(f"no defense is chosen; give --{', --'.join(DEFENSES)}")
     return steps
-
-
-def _defend(dataset: "Dataset", step: "Step", seed: int, place: Any, *, quiet: bool) -> "Dataset":
-    """One step on the training images, and its line in the history."""
-    from dataclasses import replace
-
-    import torch
-
-    from cptools.artifacts.history import dataset_digest
-    from cptools.core.defenses.steps import BATCH, defend_batches
-    from cptools.core.random import stream
-
-    images = torch.from_numpy(dataset.train_images).to(place)
-    defended = track(
-        defend_batches(images, step, stream(seed, "defend", step.name)),
-        total=-(-len(images) // BATCH),
-        describe=lambda _: "",
-        label=step.name,
-        quiet=quiet,
-    )
-    parameters = {**step.settings(), "seed": seed, "device": place.type}
-    command = entry("cp-defend", parameters, main_input(dataset_digest(dataset)))
-    return replace(
-        dataset,
-        train_images=torch.cat(list(defended)).cpu().numpy(),
-        history=(*dataset.history, command),
-    )
 
 
 def main() -> None:

@@ -1,23 +1,22 @@
 """`cp-probe`: measure an encoder or the noise of a poisoned dataset, or audit a dataset."""
 
-import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cptools.cli import _options as opt
-from cptools.cli._app import UsageError, Version, make_app, run, tool
-from cptools.cli._data import clean_dataset
-from cptools.cli._embedding import view_settings
-from cptools.cli._probes import report_audit, report_changed, report_encoder, report_noise, sentence
+from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, tool
+from cptools.cli._progress import bar
 from cptools.cli._streams import check_one_stdin, resolve_input
-from cptools.cli._work import end_dry_run, show_settings
-from cptools.core.recipes import PROBE_METHODS  # noqa: TID253 - without torch
+from cptools.core.recipes import (  # noqa: TID253 - without torch
+    PROBE_METHODS,
+    PROBE_SETTINGS,
+)
+from cptools.workflows import probe as work
+from cptools.workflows.probe import choose_method, probe_settings
 
 app = make_app("cp-probe")
-
-DATASET_METHODS = ("separability", "audit", "changed")
 
 
 @tool(app)
@@ -114,9 +113,8 @@ def probe(
     A dataset of unknown make is audited: a score that says whether it looks poisoned. Of a coreset
     of partly poisoned images, `--method changed` tells how many are poisoned.
     """
-    typed = dict(locals())
-    from cptools.core import recipes
-
+    typed = {name: value for name, value in locals().items() if name in PROBE_SETTINGS}
+    del typed["method"]
     if audit and method not in (None, "audit"):
         raise UsageError(f"--audit is a method of its own, as is --method {method}; leave one out")
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
@@ -129,78 +127,39 @@ def probe(
     if output not in (None, "-"):
         check_writable(output)
     reader = open_artifact(path, expect=("encoder", "dataset"))
-    method = _method("audit" if audit else method, reader.header)
+    method = "audit" if audit else method
+    choose_method(method, reader.kind, str(reader.header.get("algorithm")))
     artifact = reader.read()
     assert isinstance(artifact, Dataset | Encoder)
-    source = artifact.source.name if artifact.source else ""
-    base = recipes.probe(recipe, method=method, dataset=source.rpartition("/")[2])
-    context = f"--method {base['method']}"
-    table = recipes.PROBE_SETTINGS
-    values = recipes.resolve(base, {n: typed[n] for n in table}, context=context, table=table)
-    settings: dict[str, Any] = {"recipe": recipe, "seed": seed, **values}
-    if isinstance(artifact, Encoder) and values["method"] == "distances":
-        settings |= view_settings(artifact, recipe)
-    if isinstance(artifact, Dataset):
-        if dataset and method == "audit":
-            raise UsageError(f"--dataset does not apply to {context}; leave it out")
-        if dataset and len(dataset) > 1:
-            raise UsageError("a poisoned dataset has one clean one; give --dataset once")
-        if precision == "bf16":
-            raise UsageError(f"--precision bf16 does not apply to {context}; leave it out")
-        precision = "fp32"
+    settings = probe_settings(
+        artifact,
+        method,
+        given=dataset or (),
+        recipe=recipe,
+        seed=seed,
+        precision=precision,
+        **typed,
+    )
     if dry_run:
         end_dry_run(settings)
-
-    from cptools.core.device import choose_bf16, choose_device
-
-    place = choose_device(device)
-    bf16 = choose_bf16(precision, place)
-    settings |= {"device": place.type, "precision": "bf16" if bf16 else "fp32"}
-    show_settings(settings, verbose=verbose)
-    given: list[str | None] = [*dataset] if dataset else [None]
-    if isinstance(artifact, Dataset) and method == "audit":
-        reports = [report_audit(artifact, settings, place, quiet=quiet)]
-    elif isinstance(artifact, Dataset) and method == "changed":
-        reports = [report_changed(artifact, given[0], settings)]
-    elif isinstance(artifact, Dataset):
-        reports = report_noise(artifact, given[0], settings, place, quiet=quiet)
-    else:
-        reports = [
-            report_encoder(
-                artifact,
-                clean_dataset(artifact.source, name, need="the probe"),
-                settings,
-                place,
-                quiet=quiet,
-            )
-            for name in given
-        ]
-    lines = "".join(json.dumps(report) + "\n" for report in reports)
+    report = work.probe(
+        artifact,
+        dataset,
+        method=method,
+        recipe=recipe,
+        seed=seed,
+        device=device,
+        precision=precision,
+        progress=bar(quiet=quiet),
+        **typed,
+    )
     if output not in (None, "-"):
         with atomic_write(output) as file:
-            file.write(lines.encode())
+            file.write(report.to_json().encode())
     elif as_json or output == "-" or not sys.stdout.isatty():
-        typer.echo(lines, nl=False)
+        typer.echo(report.to_json(), nl=False)
     else:
-        for report in reports:
-            typer.echo(sentence(report))
-
-
-def _method(given: str | None, header: dict[str, Any]) -> str | None:
-    """The method for an artifact with this header; None for the recipe's."""
-    if header["kind"] == "dataset":
-        if given not in (None, *DATASET_METHODS):
-            raise UsageError(
-                f"--method {given} measures an encoder, this is a dataset; train one on it with"
-                " cp-pretrain, or leave --method out"
-            )
-        return given or "separability"
-    if given in DATASET_METHODS:
-        raise UsageError(
-            f"--method {given} measures a dataset, this is an encoder; give the dataset that it"
-            " was trained on"
-        )
-    return given or ("head" if header["algorithm"] == "supervised" else None)
+        typer.echo(str(report))
 
 
 def main() -> None:

@@ -5,10 +5,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,25 +13,19 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._data import chain_name, open_dataset
-from cptools.cli._noise import clean_images
-from cptools.cli._pictures import (
-    CLASSES,
-    changed_a_class,
-    draw_accuracies,
-    draw_contacts,
-    draw_distances,
-    draw_roc,
-    draw_separability,
-    draw_sheet,
-    numbered,
-    one_a_class,
+from cptools.cli._streams import (
+    check_one_stdin,
+    delivery,
+    is_report,
+    plan_output,
+    resolve_input,
 )
-from cptools.cli._reports import Audited, Condition, is_report, read_conditions, read_paper
-from cptools.cli._streams import check_one_stdin, delivery, plan_output, resolve_input
+from cptools.reports.records import Audited, Condition, read_conditions, read_paper
+from cptools.workflows.histories import chain_name
+from cptools.workflows.plot import draw_artifacts, draw_reports
 
 if TYPE_CHECKING:
-    from cptools.artifacts.schema import Artifact, Dataset, Delta, Encoder, Entry
+    from cptools.artifacts.schema import Artifact
 
 app = make_app("cp-visualize")
 
@@ -43,22 +34,6 @@ SMALLEST, LARGEST = 0.5, 100  # inches
 PREVIEW = 160  # letters wide, at most
 LETTERS = 20  # that a note names, at most
 SUFFIXES = (".safetensors", ".st", ".dataset", ".delta", ".encoder", ".jsonl")  # no part of a name
-
-_CHANGES = {  # kinds of change, as titles call them, and what images are called afterwards
-    "poison": "poisoned",
-    "random noise": "noisy",
-    "perturbation": "perturbed",
-    "defense": "defended",
-}
-
-_TOLD = {  # what a caption says of commands; of cp-defend it says all
-    "cptools-import": ("algorithm", "mode", "epsilon"),
-    "cp-generate": ("alg", "mode", "branch", "epsilon", "rounds", "seed"),
-    "cp-perturb": (
-        *("suite", "kind", "severity", "frame", "mix", "layer"),
-        *("noise", "epsilon", "fraction", "seed"),
-    ),
-}
 
 
 @tool(app)
@@ -162,11 +137,8 @@ def visualize(
             if audits:
                 raise UsageError(f"--{name} is for accuracies; leave it out")
         target = plan_output(output, default_name=f"{'roc' if audits else 'accuracy'}.{kind}")
-        if audits:
-            figure = draw_roc(audits, title=title)
-        else:
-            told = read_paper(paper, [c.name for c in conditions]) if paper else {}
-            figure = draw_accuracies(conditions, told, grid=grid, title=title)
+        told = read_paper(paper, [c.name for c in conditions]) if paper else {}
+        figure = draw_reports(conditions, audits, paper=told, grid=grid, title=title)
     else:
         for name in (name for name, value in (("grid", grid), ("paper", paper)) if value):
             raise UsageError(f"--{name} is for reports of cp-probe; leave it out")
@@ -178,7 +150,8 @@ def visualize(
             open_artifact(path, expect=("dataset", "delta", "encoder")).read() for path in paths
         ]
         target = plan_output(output, default_name=f"{_stem(paths[0], artifacts[0])}.{kind}")
-        figure = _draw(artifacts, paths, dataset, subject, title, device)
+        labels = [_stem(path, one) for path, one in zip(paths, artifacts, strict=True)]
+        figure = draw_artifacts(artifacts, labels, dataset, subject, title, device)
 
     from cptools.figures.style import missing_letters, save_figure, shorten
 
@@ -272,239 +245,6 @@ def _reports(
         option = "dataset" if subject is None else "subject"
         raise UsageError(f"--{option} does not apply to reports; leave it out")
     return read_conditions(paths)
-
-
-def _draw(
-    artifacts: "list[Artifact]",
-    paths: list[str],
-    given: str | None,
-    subject: str | None,
-    title: str | None,
-    device: str,
-) -> Any:
-    from cptools.artifacts.schema import Dataset, Delta, Encoder
-
-    clean = None
-    if subject == "separability" and given is not None:
-        clean = open_dataset(given).read()
-        artifacts = [_applied(a, clean) if isinstance(a, Delta) else a for a in artifacts]
-    encoders = [a for a in artifacts if isinstance(a, Encoder)]
-    datasets = [a for a in artifacts if isinstance(a, Dataset)]
-    if subject is not None and len(datasets) < len(artifacts):
-        hint = "leave it out" if subject != "separability" else "of a delta it needs --dataset"
-        raise UsageError(f"--subject {subject} is drawn of datasets; {hint}")
-    if len(encoders) == len(artifacts):
-        return _curves(encoders, paths, title)
-    if subject == "separability" or (len(encoders) == 1 and len(datasets) == len(artifacts) - 1):
-        from cptools.core.device import choose_device
-
-        place = choose_device(device)
-        if not encoders:
-            return draw_separability(datasets, clean, place, title=title)
-        if given is not None:
-            raise UsageError("--dataset does not apply to an encoder; give datasets as inputs")
-        return draw_distances(encoders[0], datasets, place, title=title)
-    if len(artifacts) > 1:
-        if subject == "noise" or len(datasets) < len(artifacts):
-            raise UsageError(
-                "these cannot be drawn together; give encoders, an encoder and datasets, datasets,"
-                " or one delta"
-            )
-        if given is not None:
-            raise UsageError("--dataset does not apply to several; give it as one of them")
-        return draw_sheet(datasets, title=title, caption=_caption(_shared(datasets)))
-    (artifact,) = artifacts
-    if isinstance(artifact, Dataset):
-        is_clean = not chain_name(artifact.history) and given is None
-        if subject == "images" or (subject is None and is_clean):
-            if given is not None:
-                raise UsageError("--dataset does not apply to --subject images; leave it out")
-            return _contacts(artifact, title)
-        return _poisoned(artifact, given, title)
-    assert isinstance(artifact, Delta)
-    return _delta(artifact, given, title)
-
-
-def _curves(encoders: "list[Encoder]", paths: list[str], title: str | None) -> Any:
-    from cptools.figures.curves import training_curves
-
-    labels = numbered([_stem(path, e) for path, e in zip(paths, encoders, strict=True)])
-    runs: dict[str, dict[str, list[float]]] = {}
-    for encoder, label in zip(encoders, labels, strict=True):
-        runs |= _runs(encoder, label)
-    if not any(runs.values()):
-        raise UsageError("the encoders hold no curves; train them with cp-pretrain")
-    return training_curves(
-        runs,
-        title="Training curves" if title is None else title,
-        caption="; ".join(
-            sorted({f"{e.algorithm}, {e.architecture} width {e.width}" for e in encoders})
-        ),
-    )
-
-
-def _runs(encoder: "Encoder", label: str) -> dict[str, dict[str, list[float]]]:
-    """The curves of an encoder; of the training images and the watched ones where there are such.
-
-    The two are measured alike then, in eval mode.
-    """
-    curves = {
-        name.removeprefix("curve."): array.tolist()
-        for name, array in sorted(encoder.tensors.items())
-        if name.startswith("curve.")
-    }
-    if "watch_loss" not in curves:
-        return {label: curves}
-    watched = {
-        name.removeprefix("watch_"): curves.pop(name)
-        for name in [*curves]
-        if name.startswith("watch_")
-    }
-    curves["loss"] = curves.pop("eval_loss")
-    return {f"{label}: training images": curves, f"{label}: watched images": watched}
-
-
-def _contacts(dataset: "Dataset", title: str | None) -> Any:
-    height, width = dataset.train_images.shape[2:]
-    facts = f"{len(dataset.classes)} classes, {width} x {height} pixels"
-    if len(dataset.classes) > CLASSES:
-        facts += f", the first {CLASSES} classes shown"
-    told = _caption(dataset.history)
-    return draw_contacts(
-        dataset, title=title, caption=" | ".join([facts, *([told] if told else [])])
-    )
-
-
-def _poisoned(poisoned: "Dataset", given: str | None, title: str | None) -> Any:
-    import numpy as np
-
-    from cptools.figures.noise_grid import noise_grid
-
-    clean = clean_images(poisoned, given, need="the picture")
-    shown = changed_a_class(clean, poisoned.train_images, poisoned.train_labels)
-    before, after = clean[shown], poisoned.train_images[shown]
-    levels = int(np.abs(before.astype(np.int16) - after).max())
-    if levels == 0:
-        raise UsageError(
-            "this dataset is the clean one: there is no noise to draw; leave out --subject"
-            " and --dataset"
-        )
-    changes = _changes(poisoned.history)
-    is_noise = changes and {*changes} <= {"poison", "random noise"}
-    heading = " and ".join(dict.fromkeys(changes)) or "change"
-    return noise_grid(
-        before,
-        after,
-        [poisoned.classes[label] for label in poisoned.train_labels[shown]],
-        levels=levels,
-        difference="noise" if is_noise else "difference",
-        changed=_CHANGES[changes[-1]] if changes else "changed",
-        title=f"{heading.capitalize()} on {poisoned.name}" if title is None else title,
-        caption=_caption(poisoned.history),
-    )
-
-
-def _changes(history: "Iterable[Entry]") -> list[str]:
-    """What was done to training images, a kind of change for each command that changed them."""
-    changes = []
-    for step in history:
-        match step.tool:
-            case "cp-perturb" if step.parameters.get("split") == "test":
-                continue
-            case "cp-generate":
-                changes.append("poison")
-            case "cp-perturb" if "noise" in step.parameters:
-                changes.append("random noise")
-            case "cp-perturb" if {"suite", "kind"} & step.parameters.keys():
-                changes.append("perturbation")
-            case "cp-perturb":
-                changes.append("poison")
-            case "cp-defend":
-                changes.append("defense")
-    return changes
-
-
-def _delta(delta: "Delta", given: str | None, title: str | None) -> Any:
-    from cptools.core.epsilon import levels, parse_epsilon
-    from cptools.figures.noise_grid import delta_grid, noise_grid
-
-    heading = title if title is not None else f"{delta.mode.capitalize()}-wise {delta.algorithm}"
-    most = levels(parse_epsilon(delta.epsilon))
-    if given is None:
-        shown = delta.delta[:CLASSES]
-        return delta_grid(
-            shown,
-            [f"{delta.mode} {number}" for number in range(len(shown))],
-            levels=most,
-            title=heading,
-            caption=_caption(delta.history),
-        )
-    dataset = open_dataset(given).read()
-    _check_made_for(delta, dataset)
-    chosen = one_a_class(dataset.train_labels)
-    return noise_grid(
-        dataset.train_images[chosen],
-        _images_by(delta, dataset, chosen),
-        [dataset.classes[label] for label in dataset.train_labels[chosen]],
-        levels=most,
-        title=heading,
-        caption=_caption(delta.history),
-    )
-
-
-def _applied(delta: "Delta", clean: "Dataset") -> "Dataset":
-    """The dataset that a delta makes of the clean one."""
-    _check_made_for(delta, clean)
-    images = _images_by(delta, clean, slice(None))
-    return replace(clean, train_images=images, history=delta.history)
-
-
-def _check_made_for(delta: "Delta", dataset: "Dataset") -> None:
-    from cptools.artifacts.history import dataset_digest
-    from cptools.cli._delta import check_fits
-
-    check_fits(delta, dataset, dataset_digest(dataset))
-
-
-def _images_by(delta: "Delta", dataset: "Dataset", chosen: Any) -> Any:
-    """Chosen training images, poisoned by a delta."""
-    import torch
-
-    from cptools.core.epsilon import parse_epsilon
-    from cptools.core.poisons.base import rows_of
-    from cptools.core.poisons.budget import poison_uint8
-
-    images = torch.from_numpy(dataset.train_images[chosen])
-    rows = rows_of(torch.from_numpy(dataset.train_labels), delta.mode)[chosen]
-    noise = torch.from_numpy(delta.delta)
-    return poison_uint8(images, noise, rows, parse_epsilon(delta.epsilon)).numpy()
-
-
-def _shared(datasets: "list[Dataset]") -> "Iterator[Entry]":
-    """The commands that all have in common, from the first on."""
-    steps = zip(*(dataset.history for dataset in datasets), strict=False)
-    return (step for step, *_ in takewhile(lambda s: s.count(s[0]) == len(s), steps))
-
-
-def _caption(history: "Iterable[Entry]") -> str:
-    """The commands that changed the pictures, in a line."""
-    words = []
-    for step in history:
-        told = _TOLD.get(step.tool, ())
-        if step.tool == "cp-defend":
-            told = tuple(name for name in step.parameters if name != "device")
-        if not told:
-            continue
-        values = [
-            name if step.parameters[name] is True else f"{name} {step.parameters[name]}"
-            for name in told
-            if name in step.parameters
-        ]
-        if "delta" in step.inputs:
-            origin = _caption(step.inputs["delta"].history)
-            values.insert(0, f"delta ({origin})" if origin else "delta")
-        words.append(f"{step.tool}: {' '.join(values)}")
-    return " | ".join(words)
 
 
 def main() -> None:

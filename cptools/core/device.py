@@ -3,22 +3,26 @@
 import torch
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str | torch.device) -> torch.device:
     """The device called "auto", "cpu", "cuda" or "cuda:N"; auto is cuda where there is one.
+
+    A device itself is checked and returned.
 
     Raises:
         ValueError: no such device here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not isinstance(name, str | torch.device):
+        raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
+        raise ValueError(f"device {str(name)!r} is not supported; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"no device {name!r} on this machine; use --device cpu")
+        raise ValueError(f"no device {str(name)!r} on this machine; use `device=cpu`")
     return device
 
 
@@ -26,7 +30,12 @@ def choose_bf16(precision: str, device: torch.device) -> bool:
     """Whether networks compute in bfloat16: "auto" asks the hardware, "bf16" and "fp32" decide.
 
     On the CPU bfloat16 pays with AVX512-BF16 or AMX and is slower than float32 without.
+
+    Raises:
+        ValueError: the precision is another word.
     """
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ValueError(f"unknown precision {precision!r}; use auto, bf16 or fp32")
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":

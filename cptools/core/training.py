@@ -1,14 +1,21 @@
 """The one training loop: pretraining runs it epoch by epoch, poisoning a few steps a round."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from cptools.core.algorithms.base import Algorithm, unit
-from cptools.core.evaluation.geometry import alignment, uniformity
+from cptools.core.checks import (
+    check_images,
+    check_labels,
+    check_number,
+    check_whole,
+    to_float,
+)
+from cptools.core.evaluation.alignment_uniformity import alignment, uniformity
 from cptools.core.random import stream
 from cptools.core.views import DrawsViews, draw_views
 
@@ -20,8 +27,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
         params, lr=lr, weight_decay=weight_decay, betas=(momentum, 0.999)
     ),
 }
-DIVERGED = "training diverged (the loss is not finite); use a lower --lr"
-Batch = tuple[Tensor, Tensor]  # float images [B, 3, H, W] in [0, 1], labels int64 [B] or [B, L]
+DIVERGED = "training diverged (the loss is not finite); use a lower `lr`"
 CURVE_IMAGES = 512  # images on which alignment and uniformity are measured after each epoch
 
 
@@ -51,11 +57,6 @@ class Epoch:
     watch_uniformity: float | None = None
 
 
-def to_float(images: Tensor) -> Tensor:
-    """uint8 [.., H, W] in 0..255 to float32 in [0, 1]."""
-    return images.float().div_(255)
-
-
 def epoch_batches(num: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
     """A shuffled epoch as index batches [batch_size]; an incomplete last batch is left out."""
     order = torch.randperm(num, generator=generator)
@@ -69,7 +70,7 @@ def batch_number(step: int, *, num: int, batch_size: int, seed: int, name: str) 
     return order[position * batch_size : (position + 1) * batch_size]
 
 
-def cosine(epoch: int, epochs: int, *, lr: float, floor: float) -> float:
+def cosine_lr(epoch: int, epochs: int, *, lr: float, floor: float) -> float:
     """Learning rate of epoch 1..epochs: from lr down to floor * lr on a half cosine."""
     low = lr * floor
     return low + (lr - low) * (1 + math.cos(math.pi * epoch / epochs)) / 2
@@ -86,45 +87,10 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def encoder_steps(
-    algorithm: Algorithm,
-    optimizer: torch.optim.Optimizer,
-    batches: Iterable[Batch],
-    views: DrawsViews,
-    generator: torch.Generator,
-    *,
-    loss_scale: float = 1.0,
-    bf16: bool = False,
-) -> Iterator[Tensor]:
-    """Steps of the encoder on batches of images: theta <- theta - lr grad L(theta).
-
-    Args:
-        algorithm: in train mode from here on.
-        optimizer: over the algorithm's trainable parameters.
-        batches: float images [B, 3, H, W] in [0, 1] and their labels, int64 [B] or, of several
-            labelings, [B, L].
-        views: how views are drawn.
-        generator: randomness of the views.
-        loss_scale: factor of the loss; weight decay is not scaled.
-        bf16: compute the network in bfloat16; losses stay float32.
-
-    Yields:
-        The loss of each step, textbook scale, a detached scalar on the device.
-    """
-    algorithm.train()
-    for x, labels in batches:
-        drawn = algorithm.draw(x, views, generator)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            loss = algorithm.loss(*drawn, labels=labels)
-        optimizer.zero_grad(set_to_none=True)
-        (loss * loss_scale).backward()
-        optimizer.step()
-        algorithm.after_step()
-        yield loss.detach()
-
-
 def mean_loss(losses: list[Tensor]) -> float:
-    """Mean of the steps' losses; diverged training raises FloatingPointError."""
+    """Mean of the steps' losses, NaN of no steps; diverged training raises FloatingPointError."""
+    if not losses:
+        return math.nan
     mean = float(torch.stack(losses).mean())
     if not math.isfinite(mean):
         raise FloatingPointError(DIVERGED)
@@ -177,6 +143,9 @@ class Learner:
         momentum: of SGD, or beta1 of AdamW.
         loss_scale: factor of the loss.
         bf16: compute the network in bfloat16.
+
+    Raises:
+        ValueError: there is no such optimizer, or a number is out of range.
     """
 
     def __init__(
@@ -191,25 +160,61 @@ class Learner:
         loss_scale: float = 1.0,
         bf16: bool = False,
     ):
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {optimizer!r}; give {' or '.join(OPTIMIZERS)}")
+        check_number("lr", lr)
+        check_number("min_lr", min_lr, 0, 1)
+        check_number("weight_decay", weight_decay)
+        check_number("momentum", momentum, 0, 0.9999)
+        check_number("loss_scale", loss_scale, above=True)
         self.algorithm = algorithm
         self.trainable = [p for p in algorithm.parameters() if p.requires_grad]
         self.optimizer = OPTIMIZERS[optimizer](self.trainable, lr, weight_decay, momentum)
         self.lr, self.min_lr = lr, min_lr
         self.loss_scale, self.bf16 = loss_scale, bf16
 
-    def steps(
-        self, batches: Iterable[Batch], views: DrawsViews, generator: torch.Generator
-    ) -> Iterator[Tensor]:
-        """`encoder_steps` with this learner's optimizer and settings."""
-        return encoder_steps(
-            self.algorithm,
-            self.optimizer,
-            batches,
-            views,
-            generator,
-            loss_scale=self.loss_scale,
-            bf16=self.bf16,
-        )
+    def loss(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        views: DrawsViews,
+        generator: torch.Generator,
+        *,
+        dual: bool = False,
+    ) -> Tensor:
+        """Loss of fresh views of a batch.
+
+        Args:
+            x: float images [B, 3, H, W] in [0, 1].
+            labels: int64 [B] or, of several labelings, [B, L].
+            views: how views are drawn.
+            generator: randomness of the views; advances.
+            dual: let the gradient flow through the momentum branch too (CP section 4.2).
+
+        Returns:
+            A scalar, textbook scale, in float32; the views and the network pass its gradient.
+        """
+        drawn = self.algorithm.draw(x, views, generator)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.algorithm.loss(*drawn, labels=labels, dual=dual)
+
+    def step(
+        self, x: Tensor, labels: Tensor, views: DrawsViews, generator: torch.Generator
+    ) -> Tensor:
+        """One step of the encoder on a batch: theta <- theta - eta grad L(theta).
+
+        Args: as of `loss`.
+
+        Returns:
+            The loss before the step, textbook scale, a detached scalar on the device.
+        """
+        self.algorithm.train()
+        loss = self.loss(x, labels, views, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * self.loss_scale).backward()  # weight decay is not scaled
+        self.optimizer.step()
+        self.algorithm.after_step()
+        return loss.detach()
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a checkpoint needs."""
@@ -221,6 +226,22 @@ class Learner:
         """Inverse of `state`."""
         self.algorithm.load_state_dict(without_prefix("model", tensors))
         restore_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+
+
+def _check_labels(algorithm: Algorithm, labels: Tensor, images: Tensor, what: str) -> None:
+    """Raise `ValueError` unless an algorithm can train with these labels of these images."""
+    counts = algorithm.num_classes
+    if not isinstance(counts, tuple):
+        check_labels(labels, images, what, num_classes=counts, several=counts is None)
+        return
+    check_labels(labels, images, what, several=True)
+    if labels.shape[1:] != (len(counts),):
+        raise ValueError(
+            f"expected {what} of {len(counts)} labelings, int64 [N, {len(counts)}], got"
+            f" {list(labels.shape)}; give a column for each"
+        )
+    for column, count in zip(labels.unbind(1), counts, strict=True):
+        check_labels(column, images, what, num_classes=count)
 
 
 class Pretraining:
@@ -240,6 +261,9 @@ class Pretraining:
         watch: other images, uint8 [M, 3, H, W] on that device, such as the clean ones, whose loss,
             alignment and uniformity are measured as well (CP figure 4); nothing is learned of them.
         watch_labels: their classes, int64 [M] or [M, L].
+
+    Raises:
+        ValueError: images or labels are not of these kinds, or a number is out of range.
     """
 
     def __init__(
@@ -257,6 +281,19 @@ class Pretraining:
         watch: Tensor | None = None,
         watch_labels: Tensor | None = None,
     ):
+        check_whole("epochs", epochs, 1)
+        check_whole("batch_size", batch_size, 2)
+        check_whole("warmup_epochs", warmup_epochs, 0)
+        check_number("warmup_lr", warmup_lr)
+        check_images(images)
+        _check_labels(learner.algorithm, labels, images, "labels")
+        if (watch is None) != (watch_labels is None):
+            raise ValueError(
+                "images to watch need labels; give `watch` and `watch_labels`, or none"
+            )
+        if watch is not None and watch_labels is not None:
+            check_images(watch, "images to watch")
+            _check_labels(learner.algorithm, watch_labels, watch, "labels to watch")
         self.images, self.labels = images, labels
         self.watch, self.watch_labels = watch, watch_labels
         self.learner, self.views = learner, views
@@ -265,31 +302,10 @@ class Pretraining:
         self.seed = seed
         self.history: list[Epoch] = []
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        """The epoch's batches; sets the learning rate on the way."""
-        learner = self.learner
-        lr = cosine(epoch, self.epochs, lr=learner.lr, floor=learner.min_lr)
-        batches = epoch_batches(
-            len(self.images), self.batch_size, stream(self.seed, "shuffle", epoch)
-        )
-        warm = self.warmup_epochs * len(batches)
-        peak = cosine(self.warmup_epochs, self.epochs, lr=learner.lr, floor=learner.min_lr)
-        for number, index in enumerate(batches, start=(epoch - 1) * len(batches)):
-            warming = number < warm
-            set_lr(
-                learner.optimizer,
-                warmup(number, warm, start=self.warmup_lr, end=peak) if warming else lr,
-            )
-            chosen = index.to(self.images.device)
-            yield to_float(self.images[chosen]), self.labels[chosen]
-
     def run(self) -> Iterator[Epoch]:
         """Train the epochs that are left, one yield each."""
         for epoch in range(len(self.history) + 1, self.epochs + 1):
-            steps = self.learner.steps(
-                self._batches(epoch), self.views, stream(self.seed, "views", epoch)
-            )
-            loss = mean_loss(list(steps))
+            loss = self._train_epoch(epoch)
             eval_loss, *geometry = self._measure(self.images, self.labels, epoch)
             if not all(map(math.isfinite, geometry)):
                 raise FloatingPointError(DIVERGED)
@@ -298,6 +314,31 @@ class Pretraining:
                 watched = (eval_loss, *self._measure(self.watch, self.watch_labels, epoch))
             self.history.append(Epoch(epoch, loss, *geometry, *watched))
             yield self.history[-1]
+
+    def _train_epoch(self, epoch: int) -> float:
+        """One pass over the images; returns the mean loss of its steps."""
+        learner, rng = self.learner, stream(self.seed, "views", epoch)
+        order = stream(self.seed, "shuffle", epoch)
+        batches = epoch_batches(len(self.images), self.batch_size, order)
+        losses = []
+        for number, index in enumerate(batches):
+            set_lr(learner.optimizer, self._lr(epoch, number, len(batches)))
+            chosen = index.to(self.images.device)
+            x, labels = to_float(self.images[chosen]), self.labels[chosen]
+            losses.append(learner.step(x, labels, self.views, rng))
+        return mean_loss(losses)
+
+    def _lr(self, epoch: int, number: int, batches: int) -> float:
+        """Learning rate of a batch of an epoch: the cosine's, after a warm-up to it."""
+        learner, warm = self.learner, self.warmup_epochs
+
+        def cosine_at(epoch: int) -> float:
+            return cosine_lr(epoch, self.epochs, lr=learner.lr, floor=learner.min_lr)
+
+        if epoch > warm:
+            return cosine_at(epoch)
+        step = (epoch - 1) * batches + number
+        return warmup(step, warm * batches, start=self.warmup_lr, end=cosine_at(warm))
 
     @torch.no_grad()
     def _measure(self, images: Tensor, labels: Tensor, epoch: int) -> tuple[float, float, float]:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torchvision import transforms
 from views import MEAN, STD, best_times  # beside this file
 
-from cptools.core.build import build_algorithm
+from cptools.core.build import build_learner
 from cptools.core.poisons import ATTACKS
-from cptools.core.poisons.alternating import delta_gradient, pgd_step
+from cptools.core.poisons.budget import perturb, pgd_step
 from cptools.core.views import Views, normalize
 
 Augment = Callable[[Tensor], Tensor]
@@ -63,18 +63,22 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     values = ATTACKS["simclr"].settings(options.recipe, "sample")
-    algorithm = build_algorithm("simclr", values, num_classes=10, mean=MEAN, std=STD, seed=0).eval()
+    learner = build_learner(
+        "simclr", values, num_classes=10, mean=MEAN, std=STD, device=torch.device("cpu"),
+        bf16=False, seed=0,
+    )  # fmt: skip
+    learner.algorithm.eval()
 
     generator = torch.Generator().manual_seed(0)
     shape = (options.batch, 3, options.image, options.image)
     x, delta = (torch.rand(shape, generator=generator) for _ in range(2))
-    rows = torch.arange(options.batch)
+    labels = torch.arange(options.batch)
 
-    def step(augment: Callable[[Tensor, torch.Generator], Tensor]) -> Callable[[], object]:
+    def step(augment: Callable[[Tensor, torch.Generator, int], Tensor]) -> Callable[[], object]:
         def once() -> Tensor:
-            _, gradient = delta_gradient(
-                algorithm, x, rows, delta, rows, augment, generator, epsilon=8 / 255, dual=True
-            )
+            noise = delta.detach().requires_grad_()
+            loss = learner.loss(perturb(x, noise, "8/255"), labels, augment, generator)
+            (gradient,) = torch.autograd.grad(loss, noise)
             return pgd_step(delta, gradient, step_size=0.1)
 
         return once
@@ -84,7 +88,7 @@ def main() -> None:
         rivals["kornia, batched"] = kornia_views(options.image)
     steps = {"cptools": step(Views(options.image, MEAN, STD))}
     for name, augment in rivals.items():
-        steps[name] = step(lambda y, _, augment=augment: augment(y))
+        steps[name] = step(lambda y, _, __, augment=augment: augment(y))
     times = best_times(steps, options.rounds)
     sys.stdout.write(
         f"batch {options.batch}, {options.image} pixels, {values['encoder']} of width"

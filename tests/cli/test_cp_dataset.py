@@ -218,8 +218,8 @@ def test_header_cannot_choose_the_file_name(tmp_path, files, monkeypatch):
     import sys
     from dataclasses import replace
 
-    from cptools.cli._data import FileReader
     from cptools.cli._streams import plan_output
+    from cptools.workflows.datasets import FileReader
 
     class Terminal(io.StringIO):
         def isatty(self):

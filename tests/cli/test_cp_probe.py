@@ -594,7 +594,7 @@ def test_dry_run_of_an_audit(tool, files):
 
 def test_sentences_for_a_terminal(files, supervised):
     """What is printed where standard output is a terminal."""
-    from cptools.cli._probes import sentence
+    from cptools.workflows.measures import sentence
 
     base = {
         "accuracy_percent": 12.34, "low_percent": 5.0, "high_percent": 20.06, "total": 200,
@@ -648,7 +648,7 @@ def test_pipelines_end_in_a_report(bash, tmp_path, files, text, rows):
 
 
 def test_how_much_of_a_coreset_is_poisoned(tool, tmp_path, files):
-    from cptools.cli._probes import sentence
+    from cptools.workflows.measures import sentence
 
     clean = files / "clean.safetensors"
     part, coreset = tmp_path / "part", tmp_path / "coreset"

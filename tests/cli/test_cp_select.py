@@ -54,11 +54,11 @@ def test_what_sas_compares(make, tmp_path, files, clean):
     """By hand: mean embeddings of views, classes given, and the functions of the core."""
     import torch
 
-    from cptools.cli._embedding import build_embedding, build_training_views
-    from cptools.core.coresets.classes import latent_classes
+    from cptools.core.coresets.budgets import latent_classes
     from cptools.core.coresets.embeddings import view_embeddings
     from cptools.core.coresets.sas import sas
     from cptools.core.evaluation.probe import features
+    from cptools.workflows.encoders import build_embedding, build_training_views
 
     proxy = open_artifact(files / "encoder.safetensors").read()
     network, embed, _ = build_embedding(proxy, torch.device("cpu"))

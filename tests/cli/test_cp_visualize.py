@@ -201,7 +201,7 @@ def test_rows_that_were_chosen_find_their_clean_images(tool, make, tmp_path, fil
 
 def test_clean_rows(tmp_path, files):
     from cptools.cli._app import UsageError
-    from cptools.cli._noise import clean_rows
+    from cptools.workflows.clean import clean_rows
 
     clean = open_artifact(files / "clean.safetensors").read()
     few = open_artifact(files / "few.safetensors").read()
@@ -552,7 +552,7 @@ CHOICE = Entry("cp-dataset", "0", {"limit": 20})
     ],
 )
 def test_rows_are_named_by_what_was_done(files, histories, names):
-    from cptools.cli._pictures import _row_names
+    from cptools.workflows.pictures import _row_names
 
     clean = open_artifact(files / "clean.safetensors").read()
     datasets = [replace(clean, history=(*clean.history, *history)) for history in histories]
@@ -560,7 +560,7 @@ def test_rows_are_named_by_what_was_done(files, histories, names):
 
 
 def test_images_of_which_no_source_is_known_are_not_called_clean(files):
-    from cptools.cli._pictures import _row_names
+    from cptools.workflows.pictures import _row_names
 
     clean = open_artifact(files / "clean.safetensors").read()
     assert _row_names([replace(clean, source=None, name="mine")]) == ["mine"]

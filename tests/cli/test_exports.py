@@ -16,7 +16,7 @@ from cptools.artifacts.history import dataset_digest
 from cptools.artifacts.provenance import Entry, Input, Source
 from cptools.artifacts.schema import Dataset
 from cptools.artifacts.stream import open_artifact, write_artifact
-from cptools.cli._data import make_dataset
+from cptools.workflows.datasets import make_dataset
 
 CLASSES = ("zebra", "ant 2", "käse", "train", "test", "0")
 

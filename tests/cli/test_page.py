@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cptools.cli._html import picture
-from cptools.cli._markdown import Table, Text, read_markdown
-from cptools.cli._page import _natural
+from cptools.reports.html import picture
+from cptools.reports.markdown import Table, Text, read_markdown
+from cptools.reports.page import _natural
 
 VOID = {"meta", "img"}
 PAST = [

@@ -17,7 +17,7 @@ def test_cuda_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for name in ("cuda", "cuda:0", "cuda:1"):
         assert choose_device(name) == torch.device(name)
-    with pytest.raises(ValueError, match="no device 'cuda:2' on this machine; use --device cpu"):
+    with pytest.raises(ValueError, match="no device 'cuda:2' on this machine; use `device=cpu`"):
         choose_device("cuda:2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ValueError, match="no device 'cuda' on this machine"):

@@ -28,7 +28,7 @@ from cptools.core.evaluation.probe import (
 )
 from cptools.core.lazy import load
 from cptools.core.poisons import ATTACKS
-from cptools.core.poisons.base import Poisoning, Task
+from cptools.core.poisons.base import Poisoning, Problem
 from cptools.core.poisons.budget import check_bound, poison_uint8
 from cptools.core.poisons.noise import random_noise
 from cptools.core.random import stream
@@ -64,11 +64,11 @@ def accuracy(attacker: str, victim: str, measure: Measure, condition: str, seed:
     arrays = shapes()
     mean, std = channel_statistics(arrays[0])
     images, labels, test_images, test_labels = map(torch.from_numpy, arrays)
-    task = Task(
+    problem = Problem(
         images, labels, num_classes=10, mean=mean, std=std, mode="sample", epsilon=float(EPSILON),
         seed=seed,
     )  # fmt: skip
-    pictures = training_pictures(condition, attacker, task)
+    pictures = training_pictures(condition, attacker, problem)
     check_bound(images, pictures, EPSILON)
     values = recipes.pretrain("quick", alg=victim, dataset="shapes")
     learner = build_learner(
@@ -92,19 +92,19 @@ def accuracy(attacker: str, victim: str, measure: Measure, condition: str, seed:
     return 100 * measured.accuracy
 
 
-def training_pictures(condition: str, attacker: str, task: Task) -> Tensor:
+def training_pictures(condition: str, attacker: str, problem: Problem) -> Tensor:
     """Clean, with random noise, or poisoned by an attack of the quick recipe."""
     if condition == "clean":
-        return task.images
+        return problem.images
     if condition == "noise":
-        delta = random_noise(task.images.shape, stream(task.seed, "noise"))
+        delta = random_noise(problem.images.shape, stream(problem.seed, "noise"))
     else:
         settings = {"alg": attacker, **ATTACKS[attacker].settings("quick", "sample")}
-        attack: Poisoning = load(ATTACKS[attacker].build)(task, settings)
+        attack: Poisoning = load(ATTACKS[attacker].build)(problem, settings)
         for _ in attack.run():
             pass
         delta = attack.delta
-    return poison_uint8(task.images, delta, task.rows, EPSILON)
+    return poison_uint8(problem.images, delta, problem.rows, EPSILON)
 
 
 def probe(

@@ -14,6 +14,7 @@ from cptools.core import recipes
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.algorithms.advcl import AdvCL
 from cptools.core.build import build_learner, build_views
+from cptools.core.checks import to_float
 from cptools.core.random import stream
 from cptools.core.training import (
     OPTIMIZERS,
@@ -21,13 +22,12 @@ from cptools.core.training import (
     Learner,
     Pretraining,
     batch_number,
-    cosine,
+    cosine_lr,
     epoch_batches,
     mean_loss,
     optimizer_state,
     restore_optimizer,
     set_lr,
-    to_float,
     warmup,
     with_prefix,
     without_prefix,
@@ -161,7 +161,7 @@ def test_to_float() -> None:
 
 @given(epochs=st.integers(1, 1000), lr=st.floats(1e-4, 2), floor=st.floats(0, 1))
 def test_cosine_falls_from_lr_to_the_floor(epochs: int, lr: float, floor: float) -> None:
-    rates = [cosine(e, epochs, lr=lr, floor=floor) for e in range(epochs + 1)]
+    rates = [cosine_lr(e, epochs, lr=lr, floor=floor) for e in range(epochs + 1)]
     assert rates[0] == pytest.approx(lr)
     assert rates[-1] == pytest.approx(lr * floor)
     assert all(b <= a + 1e-12 for a, b in itertools.pairwise(rates))
@@ -172,10 +172,10 @@ def test_cosine_falls_from_lr_to_the_floor(epochs: int, lr: float, floor: float)
 def test_the_papers_schedule() -> None:
     # The official code: lr 0.5, 1000 epochs, eta_min = lr * 0.1^3, warm-up from 0.01 over ten
     # epochs of 97 iterations to eta_min + (lr - eta_min)(1 + cos(pi 10 / 1000)) / 2.
-    assert cosine(500, 1000, lr=0.5, floor=0.001) == pytest.approx(0.25025)
-    assert cosine(1000, 1000, lr=0.5, floor=0.001) == pytest.approx(0.0005)
+    assert cosine_lr(500, 1000, lr=0.5, floor=0.001) == pytest.approx(0.25025)
+    assert cosine_lr(1000, 1000, lr=0.5, floor=0.001) == pytest.approx(0.0005)
     peak = 0.0005 + 0.4995 * (1 + math.cos(0.01 * math.pi)) / 2
-    assert cosine(10, 1000, lr=0.5, floor=0.001) == pytest.approx(peak)
+    assert cosine_lr(10, 1000, lr=0.5, floor=0.001) == pytest.approx(peak)
     assert warmup(0, 970, start=0.01, end=peak) == 0.01
     assert warmup(485, 970, start=0.01, end=peak) == pytest.approx((0.01 + peak) / 2)
     assert warmup(969, 970, start=0.01, end=peak) == pytest.approx(peak - (peak - 0.01) / 970)
@@ -458,7 +458,7 @@ def test_restored_curves_are_the_same_numbers() -> None:
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
 def test_divergence_is_an_error(alg: str) -> None:
-    with pytest.raises(FloatingPointError, match=r"diverged.*lower --lr"):
+    with pytest.raises(FloatingPointError, match=r"diverged.*lower `lr`"):
         list(pretraining(learner_of(alg, lr=1e30), epochs=4).run())
 
 

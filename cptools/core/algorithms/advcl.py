@@ -11,7 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from cptools.core.algorithms.adversarial import PGD
 from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
 from cptools.core.algorithms.losses import nt_xent
+from cptools.core.checks import check_number, check_whole
 from cptools.core.encoders.heads import initialize, mlp_bn
+from cptools.core.epsilon import Epsilon
 from cptools.core.views import DrawsViews, draw_views
 
 LOW = 1 / 4  # radius of the low frequencies, of the image's side: 8 of 32
@@ -70,7 +72,7 @@ class AdvCL(Algorithm):
         num_classes: tuple[int, ...],
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
-        epsilon: float = 8 / 255,
+        epsilon: Epsilon = 8 / 255,
         steps: int = 5,
         step_size: float = 0.25,
         ce_weight: float = 0.028,
@@ -81,7 +83,10 @@ class AdvCL(Algorithm):
         generator: torch.Generator,
     ):
         super().__init__()
-        self.encoder = encoder
+        check_number("temperature", temperature, above=True)
+        check_number("ce_weight", ce_weight)
+        check_whole("bn_groups", bn_groups, 1)
+        self.encoder, self.num_classes = encoder, tuple(num_classes)
         self.head = nn.ModuleDict(
             {
                 "projector": mlp_bn(encoder.feature_dim, hidden, dim),
@@ -166,7 +171,7 @@ class AdvCL(Algorithm):
 def high_frequencies(view: Tensor) -> Tensor:
     """A view without the disk of its low frequencies, of radius `LOW` times its side.
 
-    Of a normalized view this is the high-frequency part of the picture over std: the mean goes
+    Of a normalized view this is the high-frequency part of the image over std: the mean goes
     with the low frequencies.
 
     Args:

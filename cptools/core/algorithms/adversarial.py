@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cptools.core.checks import check_normalization, check_number, check_whole
+from cptools.core.epsilon import Epsilon, parse_epsilon
 from cptools.core.random import on_device
 
 
@@ -17,7 +19,7 @@ class PGD:
     Args:
         mean: per-channel mean of the normalization, in [0, 1].
         std: per-channel standard deviation of the normalization.
-        epsilon: radius of the ball on the pixel scale, in [0, 1].
+        epsilon: radius of the ball on the pixel scale, in [0, 1], such as "8/255".
         steps: of gradient ascent, at least 1.
         step_size: of each pixel at a step, in units of epsilon.
     """
@@ -27,12 +29,16 @@ class PGD:
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         *,
-        epsilon: float,
+        epsilon: Epsilon,
         steps: int,
         step_size: float,
     ):
+        check_normalization(mean, std)
+        check_whole("steps", steps, 1)
+        check_number("step_size", step_size)
         self.mean, self.std = mean, std
-        self.epsilon, self.steps, self.step_size = epsilon, steps, step_size
+        self.epsilon = float(parse_epsilon(epsilon))
+        self.steps, self.step_size = steps, step_size
 
     def _radius(self, view: Tensor) -> Tensor:
         """Radius of the ball in each channel, [3, 1, 1]."""

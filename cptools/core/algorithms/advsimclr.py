@@ -9,6 +9,7 @@ from cptools.core.algorithms.adversarial import PGD
 from cptools.core.algorithms.base import Backbone
 from cptools.core.algorithms.losses import nt_xent
 from cptools.core.algorithms.simclr import SimCLR
+from cptools.core.epsilon import Epsilon
 from cptools.core.evaluation.frozen import frozen
 from cptools.core.views import DrawsViews, draw_views
 
@@ -45,7 +46,7 @@ class AdvSimCLR(SimCLR):
         *,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
-        epsilon: float = 8 / 255,
+        epsilon: Epsilon = 8 / 255,
         steps: int = 7,
         step_size: float = 0.25,
         **options: Any,

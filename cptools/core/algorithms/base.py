@@ -38,6 +38,8 @@ class Algorithm(nn.Module):
         needs_classes: whether the constructor takes `num_classes`, and the loss needs labels.
         needs_pixels: whether the constructor takes `mean` and `std`, the normalization of the
             pixels, by which a step in a view is a step in gray levels.
+        num_classes: of the labels that the loss looks at, or of each labeling where there are
+            several; None where it looks at none.
         encoder_prefix: of the names of the encoders that it takes, such as lab- of lab-resnet18.
         has_momentum: whether a momentum branch exists (MoCo, BYOL), through which the gradient
             of the poison may flow: the dual branch scheme of CP section 4.2.
@@ -50,6 +52,7 @@ class Algorithm(nn.Module):
     num_views = 2
     needs_classes = False
     needs_pixels = False
+    num_classes: int | tuple[int, ...] | None = None
     encoder_prefix = ""
     has_momentum = False
     bn_groups = 1
@@ -94,7 +97,7 @@ def in_groups(forward: Callable[[Tensor], Tensor], x: Tensor, groups: int) -> Te
     if len(x) < 2 * groups:
         raise ValueError(
             f"a batch of {len(x)} images makes no {groups} groups of two or more; "
-            "use a larger --batch-size or a smaller --bn-groups"
+            "use a larger `batch_size` or a smaller `bn_groups`"
         )
     return torch.cat([forward(part) for part in x.tensor_split(groups)])
 

@@ -14,6 +14,7 @@ from cptools.core.algorithms.base import (
     unit,
 )
 from cptools.core.algorithms.losses import byol_regression
+from cptools.core.checks import check_number, check_whole
 from cptools.core.encoders.heads import initialize, mlp_bn
 
 
@@ -47,6 +48,8 @@ class BYOL(Algorithm):
         generator: torch.Generator,
     ):
         super().__init__()
+        check_number("momentum", momentum, 0, 1)
+        check_whole("bn_groups", bn_groups, 1)
         self.encoder = encoder
         self.head = nn.ModuleDict(
             {

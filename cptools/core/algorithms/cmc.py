@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from cptools.core.algorithms.base import Algorithm, in_groups, unit
 from cptools.core.algorithms.objectives import symmetric_infonce
+from cptools.core.checks import check_normalization, check_number, check_whole
 from cptools.core.encoders import PREFIX
 from cptools.core.encoders.heads import initialize, mlp
 from cptools.core.encoders.two_stream import TwoStreamEncoder
@@ -49,6 +50,9 @@ class CMC(Algorithm):
         generator: torch.Generator,
     ):
         super().__init__()
+        check_normalization(mean, std)
+        check_number("temperature", temperature, above=True)
+        check_whole("bn_groups", bn_groups, 1)
         self.encoder = encoder
         encoder.normalized_by(mean, std)
         self.head = nn.ModuleDict(

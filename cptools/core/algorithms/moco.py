@@ -14,6 +14,7 @@ from cptools.core.algorithms.base import (
     unit,
 )
 from cptools.core.algorithms.objectives import WITH_QUEUE, named
+from cptools.core.checks import check_number, check_whole
 from cptools.core.encoders.heads import initialize, mlp
 
 
@@ -53,6 +54,10 @@ class MoCo(Algorithm):
         generator: torch.Generator,
     ):
         super().__init__()
+        check_number("temperature", temperature, above=True)
+        check_number("momentum", momentum, 0, 1)
+        check_whole("queue_size", queue_size, 1)
+        check_whole("bn_groups", bn_groups, 1)
         self.encoder = encoder
         self.head = nn.ModuleDict({"projector": mlp(encoder.feature_dim, hidden, dim)})
         initialize(self, generator)

@@ -1,4 +1,4 @@
-"""The objectives that `--loss` names, of two views and against a queue.
+"""The objectives that `loss` names, of two views and against a queue.
 
 Beside InfoNCE and NT-Xent (in `losses`) there are three that draw an embedding to its positive and
 away from its negatives otherwise. Each is a function of cosine similarities, of N embeddings to
@@ -29,7 +29,7 @@ def align_uniform(positive: Tensor, negative: Tensor) -> Tensor:
     return alignment + uniformity
 
 
-def cosine(positive: Tensor, _: Tensor) -> Tensor:
+def cosine_loss(positive: Tensor, _: Tensor) -> Tensor:
     """Negative cosine similarity alone: nothing keeps the embeddings apart."""
     return -positive.mean()
 
@@ -76,7 +76,7 @@ def _bare(
     return loss
 
 
-_BARE = {"hinge": hinge, "align-uniform": align_uniform, "cosine": cosine}
+_BARE = {"hinge": hinge, "align-uniform": align_uniform, "cosine": cosine_loss}
 
 OF_VIEWS: dict[str, Callable[..., Tensor]] = {
     "nt-xent": nt_xent,

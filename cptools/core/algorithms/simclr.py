@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
 from cptools.core.algorithms.objectives import OF_VIEWS, named
+from cptools.core.checks import check_number, check_whole
 from cptools.core.encoders.heads import initialize, mlp
 
 
@@ -33,6 +34,8 @@ class SimCLR(Algorithm):
         generator: torch.Generator,
     ):
         super().__init__()
+        check_number("temperature", temperature, above=True)
+        check_whole("bn_groups", bn_groups, 1)
         self.encoder = encoder
         self.head = nn.ModuleDict({"projector": mlp(encoder.feature_dim, hidden, dim)})
         initialize(self, generator)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
 from cptools.core.algorithms.losses import negative_cosine
+from cptools.core.checks import check_whole
 from cptools.core.encoders.heads import initialize, mlp_bn, mlp_bn3
 
 
@@ -32,6 +33,7 @@ class SimSiam(Algorithm):
         generator: torch.Generator,
     ):
         super().__init__()
+        check_whole("bn_groups", bn_groups, 1)
         self.encoder = encoder
         self.head = nn.ModuleDict(
             {

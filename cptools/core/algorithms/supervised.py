@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
+from cptools.core.checks import check_whole
 from cptools.core.encoders.heads import initialize
 
 
@@ -30,7 +31,9 @@ class Supervised(Algorithm):
         generator: torch.Generator,
     ):
         super().__init__()
-        self.encoder = encoder
+        check_whole("num_classes", num_classes, 1)
+        check_whole("bn_groups", bn_groups, 1)
+        self.encoder, self.num_classes = encoder, num_classes
         self.head = nn.ModuleDict({"classifier": nn.Linear(encoder.feature_dim, num_classes)})
         initialize(self, generator)
         self.bn_groups = bn_groups

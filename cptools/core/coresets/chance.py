@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from cptools.core.coresets.classes import choose_in_each, kept
+from cptools.core.coresets.budgets import choose_in_each, kept
 from cptools.core.random import stream
 
 

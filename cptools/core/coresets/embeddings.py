@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cptools.core.algorithms.base import unit
+from cptools.core.checks import check_images, check_whole, to_float
 from cptools.core.evaluation.frozen import device_of, encode, frozen
 from cptools.core.random import stream
 from cptools.core.views import DrawsViews, normalize
@@ -47,6 +48,7 @@ def view_embeddings(
     Returns:
         float32 [N, d] on the network's device, rows of length at most 1.
     """
+    check_whole("count", count, 1)
     generator = stream(seed, "select", "views")
 
     def mean_of_views(x: Tensor) -> Tensor:
@@ -89,6 +91,8 @@ def image_embeddings(
 
 
 def _in_batches(network: nn.Module, of: Embed, images: Tensor, batch_size: int) -> Tensor:
+    check_images(images)
+    check_whole("batch_size", batch_size, 1)
     device = device_of(network)
     with frozen(network):
-        return torch.cat([of(x.to(device).float().div_(255)) for x in images.split(batch_size)])
+        return torch.cat([of(to_float(x.to(device))) for x in images.split(batch_size)])

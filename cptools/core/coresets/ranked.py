@@ -6,8 +6,8 @@ n images of a class, d dimensions.
 import torch
 from torch import Tensor
 
-from cptools.core.coresets.classes import choose_in_each
-from cptools.core.coresets.sas import on_grid
+from cptools.core.coresets.budgets import choose_in_each
+from cptools.core.coresets.sas import check_embeddings, on_grid
 
 
 def sas_topk(embeddings: Tensor, classes: Tensor, fraction: float) -> Tensor:
@@ -36,6 +36,7 @@ def sas_topk(embeddings: Tensor, classes: Tensor, fraction: float) -> Tensor:
     Raises:
         ValueError: the fraction is not in (0, 1], or leaves a class empty.
     """
+    check_embeddings(embeddings, classes)
 
     def most_similar(rows: Tensor, budget: int) -> Tensor:
         sums = positive_sums(on_grid(embeddings, rows))
@@ -65,6 +66,7 @@ def paper2(embeddings: Tensor, classes: Tensor, fraction: float) -> Tensor:
     Raises:
         ValueError: the fraction is not in (0, 1], or leaves a class empty.
     """
+    check_embeddings(embeddings, classes)
 
     def least_similar(rows: Tensor, budget: int) -> Tensor:
         points = on_grid(embeddings, rows)

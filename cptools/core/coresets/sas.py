@@ -35,7 +35,7 @@ n images of a class, d dimensions.
 import torch
 from torch import Tensor
 
-from cptools.core.coresets.classes import choose_in_each
+from cptools.core.coresets.budgets import choose_in_each
 
 GRID = 1 << 15
 
@@ -55,9 +55,21 @@ def sas(embeddings: Tensor, classes: Tensor, fraction: float) -> Tensor:
     Raises:
         ValueError: the fraction is not in (0, 1], or leaves a class empty.
     """
+    check_embeddings(embeddings, classes)
     return choose_in_each(
         classes, fraction, lambda rows, budget: greedy(on_grid(embeddings, rows), budget)
     )
+
+
+def check_embeddings(embeddings: Tensor, classes: Tensor) -> None:
+    """Raise `ValueError` unless there is a finite embedding of each image."""
+    if embeddings.ndim != 2 or len(embeddings) != len(classes):
+        raise ValueError(
+            f"expected embeddings [{len(classes)}, d], one for each of the classes, got"
+            f" {list(embeddings.shape)}; give both of the same images"
+        )
+    if not bool(embeddings.isfinite().all()):
+        raise ValueError("embeddings are not finite; give those of an encoder that did not diverge")
 
 
 def on_grid(embeddings: Tensor, rows: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
+from cptools.core.checks import check_images, check_whole
 from cptools.core.defenses.boxes import random_boxes
 
 
@@ -24,6 +25,8 @@ def cutout(images: Tensor, *, size: int, generator: Generator) -> Tensor:
     Raises:
         ValueError: The hole is larger than the image.
     """
+    check_images(images, channels=None, empty=True)
+    check_whole("size", size, 1)
     num, _, height, width = images.shape
     if size > min(height, width):
         raise ValueError(

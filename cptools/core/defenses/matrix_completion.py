@@ -48,7 +48,7 @@ def matrix_completion(
         rank: Number of singular values kept, from 1 to the matrix's shorter side.
         eta: Chatterjee's rule: singular values of at least (2 + eta) sqrt(n p) are kept, where n is
             the matrix's longer side and p its observed fraction. In [-2, 1); his theorem needs
-            eta > 0 and he suggests 0.01, but for large matrices: of 300 CIFAR-10 pictures with a
+            eta > 0 and he suggests 0.01, but for large matrices: of 300 CIFAR-10 images with a
             drop of 0.25, channels apart, 0.01 kept 0.5 singular values in the mean and none in
             55 % of the channels (they turn gray); -1 kept 1.4, -1.5 kept 5 and -1.75 kept 13.
         layout: "apart", where each channel is a matrix H x W, or "side", where the channels of an

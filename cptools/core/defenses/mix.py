@@ -1,6 +1,6 @@
 """Mixup and CutMix without mixed labels: each image keeps the larger share, and so its label.
 
-Against poisons that a label or an image wears, a second picture on top dilutes what is shared. The
+Against poisons applied by label or by image, a second image on top dilutes what is shared. The
 share is drawn from Beta(alpha, alpha) as in the two papers, and the larger of it and its rest goes
 to the image. Partners are a random permutation of the images given.
 """
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from cptools.core.checks import check_images, check_number
 from cptools.core.defenses.boxes import random_boxes
 
 
@@ -23,6 +24,7 @@ def mixup(images: Tensor, *, alpha: float, generator: Generator) -> Tensor:
     Returns:
         uint8 [N, C, H, W], rounded to nearest.
     """
+    check_images(images, channels=None, empty=True)
     share, partner = _draw(len(images), alpha, generator)
     weight = share.to(images.device).view(-1, 1, 1, 1)
     others = images[partner.to(images.device)]
@@ -43,6 +45,7 @@ def cutmix(images: Tensor, *, alpha: float, generator: Generator) -> Tensor:
     Returns:
         uint8 [N, C, H, W].
     """
+    check_images(images, channels=None, empty=True)
     num, _, height, width = images.shape
     share, partner = _draw(num, alpha, generator)
     sides = torch.tensor([[height], [width]]) * (1 - share).sqrt()
@@ -52,6 +55,7 @@ def cutmix(images: Tensor, *, alpha: float, generator: Generator) -> Tensor:
 
 def _draw(num: int, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
     """Share of each image, float32 [N] in [0.5, 1], and its partner, int64 [N]; on the CPU."""
+    check_number("alpha", alpha, above=True)
     seed = int(torch.randint(2**62, (), generator=generator))
     share = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, num)).float()
     return torch.maximum(share, 1 - share), torch.randperm(num, generator=generator)

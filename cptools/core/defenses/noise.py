@@ -1,8 +1,9 @@
-"""Random noise on the pictures, the first defense of CP table 8."""
+"""Random noise on the images, the first defense of CP table 8."""
 
 import torch
 from torch import Generator, Tensor
 
+from cptools.core.checks import check_images, check_number
 from cptools.core.random import on_device
 
 
@@ -21,6 +22,8 @@ def gaussian_noise(images: Tensor, *, sigma: float, generator: Generator) -> Ten
     Returns:
         uint8 [N, C, H, W], rounded to nearest and clamped.
     """
+    check_images(images, channels=None, empty=True)
+    check_number("sigma", sigma)
     device = images.device
     noise = torch.randn(images.shape, generator=on_device(generator, device), device=device)
     noisy: Tensor = noise.mul_(255 * sigma).add_(images).round_().clamp_(0, 255)

@@ -1,4 +1,4 @@
-"""Defenses that keep less of a picture: grayscale, JPEG, few bits.
+"""Defenses that keep less of an image: grayscale, JPEG, few bits.
 
 Made against poisons of supervised learning: Liu, Zhao and Larson (Image shortcut squeezing, ICML
 2023) find that grayscale and JPEG undo most of them.
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cptools.core.checks import check_images, check_whole
 from cptools.core.views.color import GRAY
 
 
@@ -24,6 +25,7 @@ def grayscale(images: Tensor) -> Tensor:
     Returns:
         uint8 [N, C, H, W].
     """
+    check_images(images, channels=None, empty=True)
     if images.shape[1] == 1:
         return images.clone()
     weights = torch.tensor(GRAY, device=images.device).view(3, 1, 1)
@@ -43,6 +45,8 @@ def jpeg(images: Tensor, *, quality: int) -> Tensor:
     Returns:
         uint8 [N, C, H, W].
     """
+    check_images(images, channels=None, empty=True)
+    check_whole("quality", quality, 1, 100)
     pixels = images.permute(0, 2, 3, 1).cpu().numpy()
     decoded = np.empty_like(pixels)
     for image, result in zip(pixels, decoded, strict=True):
@@ -71,6 +75,8 @@ def bit_depth(images: Tensor, *, bits: int) -> Tensor:
     Returns:
         uint8 [N, C, H, W].
     """
+    check_images(images, channels=None, empty=True)
+    check_whole("bits", bits, 1, 8)
     step = 255 / (2**bits - 1)
     reduced: Tensor = (images / step).round_().mul_(step).round_()
     return reduced.to(torch.uint8)

@@ -3,6 +3,8 @@
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from cptools.core.checks import check_images, check_number, check_whole
+
 
 def gaussian_smoothing(images: Tensor, *, kernel: int, sigma: float | None = None) -> Tensor:
     """Smooth with a Gaussian kernel, mirrored at the borders.
@@ -23,6 +25,10 @@ def gaussian_smoothing(images: Tensor, *, kernel: int, sigma: float | None = Non
     Raises:
         ValueError: The kernel is even, or reaches beyond the mirrored image.
     """
+    check_images(images, channels=None, empty=True)
+    check_whole("kernel", kernel, 1)
+    if sigma is not None:
+        check_number("sigma", sigma, above=True)
     if kernel % 2 == 0:
         raise ValueError(f"a kernel of {kernel} pixels has no middle; give an odd number")
     shorter = min(images.shape[-2:])

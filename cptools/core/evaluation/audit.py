@@ -1,22 +1,22 @@
-"""Whether a dataset looks poisoned, judged by its pictures and labels alone.
+"""Whether a dataset looks poisoned, judged by its images and labels alone.
 
-Without clean data a perturbation cannot be subtracted, so what is measured is where clean pictures
+Without clean data a perturbation cannot be subtracted, so what is measured is where clean images
 have little of their own: fine detail, and color in flat places. Two signals:
 
 - *Agreement.* Poison made for labels is a shortcut from noise to class (Yu et al., Availability
   attacks create shortcuts, KDD 2022; He, Zha and Katabi, ICLR 2023, figure 5), so the noise of two
-  pictures of a class is alike. The fine detail of two clean pictures of a class is not: where an
-  edge lies differs from picture to picture. The measure is the mean inner product of the fine
-  detail of two pictures of one class, less that of two classes, as a share of its energy: the
-  intraclass correlation of Fisher. It does not depend on the number of pictures. Its spread
+  images of a class is alike. The fine detail of two clean images of a class is not: where an
+  edge lies differs from image to image. The measure is the mean inner product of the fine
+  detail of two images of one class, less that of two classes, as a share of its energy: the
+  intraclass correlation of Fisher. It does not depend on the number of images. Its spread
   without any shortcut comes from permuted labels.
-- *Color of noise.* Poison covers flat places too, where clean pictures have next to no detail in
+- *Color of noise.* Poison covers flat places too, where clean images have next to no detail in
   color, and there its spectrum can be read. Random noise is white; noise that was learned for an
   encoder to see survives cropping and resizing and so is stronger at lower frequencies.
 
 Detail is measured in two channels of color and one of brightness, orthonormal, in gray levels: the
-coefficients of the cosine transform of the whole picture above a fraction of the highest
-frequency. Matrix completion's own remainder, picture minus its part of low rank, shows less: the
+coefficients of the cosine transform of the whole image above a fraction of the highest
+frequency. Matrix completion's own remainder, image minus its part of low rank, shows less: the
 part of low rank takes most of the shortcut along.
 
 The limits below were set on 133 benign and 267 poisoned small datasets; the man page of cp-probe
@@ -32,38 +32,39 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cptools.core.checks import check_images, check_labels
 from cptools.core.random import stream
 
-AGREEMENT = 0.002  # limit: clean pictures reach 0.0014
+AGREEMENT = 0.002  # limit: clean images reach 0.0014
 DEVIATIONS = 4.0  # of the null by permutation, that an agreement must exceed as well
 PERMUTATIONS = 50
-MARKED = 4.0  # deviations from other classes' pictures at which one picture is marked
-NOISY = 2.5  # gray levels of white noise at which a picture is noisy
-NOISY_SHARE = 0.03  # of the pictures: clean ones, 0.003
-STRUCTURE = 0.2  # limit: structured noise as a share of white noise; twice the best picture's
+MARKED = 4.0  # deviations from other classes' images at which one image is marked
+NOISY = 2.5  # gray levels of white noise at which an image is noisy
+NOISY_SHARE = 0.03  # of the images: clean ones, 0.003
+STRUCTURE = 0.2  # limit: structured noise as a share of white noise; twice the best image's
 STRUCTURE_ENERGY = 3.0  # and at least this, in squared gray levels
 
 PARTS = 3  # that `audit` yields
 PATCH = 8  # pixels on the side of the places that are called flat
-_STEP, _FLATTEST = 4, 4  # between places, and how many of them stand for a picture
-_LEAST = 10  # pictures that tell a spread, or the color of noise
+_STEP, _FLATTEST = 4, 4  # between places, and how many of them stand for an image
+_LEAST = 10  # images that tell a spread, or the color of noise
 _COLOR_CUT, _GRAY_CUT = 0.2, 0.4  # fractions of the highest frequency
 _SPREAD = 0.1  # gray levels: detail that varies less is rounding
-_NOTHING = 1e-6  # mean energy of detail that is none: gray pictures have it in color
-_PIXELS = 1 << 18  # of the pictures transformed at a time
+_NOTHING = 1e-6  # mean energy of detail that is none: gray images have it in color
+_PIXELS = 1 << 18  # of the images transformed at a time
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike the fine detail of two pictures of a class is.
+    """How alike the fine detail of two images of a class is.
 
     Attributes:
         value: Mean inner product within classes less between classes, as a share of the mean
-            energy; about 0 for clean pictures, C / (C - 1) where all of a class have the same.
+            energy; about 0 for clean images, C / (C - 1) where all of a class have the same.
         deviation: Standard deviation of `value` under permuted labels.
-        by_class: The same of each class; 0 for a class of fewer than two pictures.
-        evidence: float64 [N], how far each picture goes along with the others of its class, in
-            standard deviations of pictures of other classes.
+        by_class: The same of each class; 0 for a class of fewer than two images.
+        evidence: float64 [N], how far each image goes along with the others of its class, in
+            standard deviations of images of other classes.
     """
 
     value: float
@@ -81,11 +82,11 @@ class Agreement:
 
 @dataclass(frozen=True)
 class FlatNoise:
-    """Noise in color where pictures are flat.
+    """Noise in color where images are flat.
 
     Attributes:
-        levels: float32 [N], root mean square of the white part of each picture, in gray levels.
-        share: Pictures of `NOISY` levels or more, in [0, 1].
+        levels: float32 [N], root mean square of the white part of each image, in gray levels.
+        share: Images of `NOISY` levels or more, in [0, 1].
         white: Of those, root mean square of the white part; 0 if they are too few.
         color: Energy at lower frequencies as a multiple of the white part's; 1 is white.
     """
@@ -147,7 +148,7 @@ class Audit:
 
     @property
     def evidence(self) -> Tensor:
-        """What speaks against each picture, in units of the limit for one picture: float64 [N]."""
+        """What speaks against each image, in units of the limit for one image: float64 [N]."""
         along = torch.maximum(self.color.evidence, self.gray.evidence) / MARKED
         return torch.maximum(along, self.noise.levels.double() / NOISY)
 
@@ -179,6 +180,8 @@ def audit(
         raise ValueError(
             f"an audit needs images of at least {PATCH} x {PATCH} pixels; make them larger"
         )
+    check_images(images)
+    check_labels(labels, images, num_classes=num_classes)
     for channels, cut in (((1, 2), _COLOR_CUT), ((0,), _GRAY_CUT)):
         yield agreement(
             fine_detail(images, channels, cut, device), labels.to(device), num_classes, seed=seed
@@ -232,7 +235,7 @@ def fine_detail(
 
 
 def agreement(detail: Tensor, labels: Tensor, num_classes: int, *, seed: int = 0) -> Agreement:
-    """Measure how alike the detail of two pictures of a class is.
+    """Measure how alike the detail of two images of a class is.
 
     Args:
         detail: float32 [N, D] of mean 0.
@@ -241,7 +244,7 @@ def agreement(detail: Tensor, labels: Tensor, num_classes: int, *, seed: int = 0
         seed: Of the permutations.
 
     Returns:
-        All zeros where there are no two classes, no class of two pictures, or no detail.
+        All zeros where there are no two classes, no class of two images, or no detail.
     """
     num = len(detail)
     counts = torch.bincount(labels, minlength=num_classes).double()
@@ -285,7 +288,7 @@ def agreement(detail: Tensor, labels: Tensor, num_classes: int, *, seed: int = 0
 def _evidence(detail: Tensor, labels: Tensor, sums: Tensor, energy: Tensor) -> Tensor:
     """`Agreement.evidence`: cosines with the sum of the class, standardized by other classes'.
 
-    Their spread is taken to be no less than that of random directions. 0 for a picture that is
+    Their spread is taken to be no less than that of random directions. 0 for an image that is
     alone in its class, and where other classes have too few.
     """
     inner = (detail @ sums.T).double()  # [N, C]
@@ -299,7 +302,7 @@ def _evidence(detail: Tensor, labels: Tensor, sums: Tensor, energy: Tensor) -> T
     mean = cosine.masked_fill(member, 0.0).sum(0) / others.clamp(min=1)
     variance = (cosine - mean).masked_fill(member, 0.0).square().sum(0) / others.clamp(min=1)
     variance.clamp_(min=1 / detail.shape[1])
-    # A picture's own share is taken out of its class, or it would agree with itself.
+    # An image's own share is taken out of its class, or it would agree with itself.
     ours = inner.gather(1, own).squeeze(1)
     rest = (squares[labels] - 2 * ours + energy).clamp(min=0)
     alike = (ours - energy) / (energy * rest).sqrt().clamp(min=tiny)
@@ -308,11 +311,11 @@ def _evidence(detail: Tensor, labels: Tensor, sums: Tensor, energy: Tensor) -> T
 
 
 def flat_noise(images: Tensor, device: torch.device | None = None) -> FlatNoise:
-    """Measure noise in color in the flattest places of each picture.
+    """Measure noise in color in the flattest places of each image.
 
     Places are patches of 8 x 8 pixels; flat is what has little energy at the lowest frequencies.
     In these places white noise is the energy at the highest frequencies, and its color is told
-    from frequencies between, of the flattest quarter of the noisy pictures, so that what pictures
+    from frequencies between, of the flattest quarter of the noisy images, so that what images
     have of their own counts little.
 
     Args:

@@ -55,7 +55,12 @@ def k_means(
 
     Returns:
         float32 [k, D]; a cluster that lost all its images stays where it was.
+
+    Raises:
+        ValueError: there are fewer images than clusters, or no clusters.
     """
+    if not 1 <= k <= len(features):
+        raise ValueError(f"{len(features)} images cannot make {k} clusters; take fewer")
     x = features.cpu().float()
     centers, labels = _spread(x, k, generator), torch.full((len(x),), -1)
     for _ in range(iterations):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cptools.core.algorithms.base import unit
+from cptools.core.checks import check_images, check_whole, to_float
 from cptools.core.evaluation.frozen import device_of, encode, frozen
 from cptools.core.random import stream
 from cptools.core.views import Views
@@ -82,11 +83,13 @@ def view_distances(
     """
     if not len(images):
         raise ValueError("there are no images to draw views of")
+    check_images(images)
+    check_whole("batch_size", batch_size, 1)
     device, generator = device_of(network), stream(seed, "distances")
     parts = []
     with frozen(network):
         for start in range(0, len(images), batch_size):
-            x = images[start : start + batch_size].to(device).float().div_(255)
+            x = to_float(images[start : start + batch_size].to(device))
             z = unit(encode(embed, views(torch.cat([x, x]), generator, 2), bf16=bf16))
             z_a, z_b = z.chunk(2)
             parts.append((z_a - z_b).square().sum(1) / 2)

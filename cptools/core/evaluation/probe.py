@@ -15,6 +15,7 @@ an encoder that was pretrained on poison.
 N train images, M test images, B images a batch, D features, C = num_classes.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cptools.core.checks import check_images, check_whole, to_float
 from cptools.core.evaluation.frozen import device_of, encode, frozen
 from cptools.core.evaluation.statistics import wilson
 from cptools.core.random import stream
@@ -122,11 +124,13 @@ def features(
     """
     if not len(images):
         raise ValueError("there are no images to encode")
+    check_images(images)
+    check_whole("batch_size", batch_size, 1)
     device = device_of(encoder)
     parts = []
     with frozen(encoder):
         for start in range(0, len(images), batch_size):
-            x = images[start : start + batch_size].to(device).float().div_(255)
+            x = to_float(images[start : start + batch_size].to(device))
             parts.append(encode(encoder, normalize(x, mean, std), bf16=bf16))
     return torch.cat(parts)
 
@@ -167,7 +171,7 @@ def knn(
     """
     _check(train_features, train_labels, num_classes, "training")
     _check(test_features, test_labels, num_classes, "test")
-    if k < 1 or temperature <= 0:
+    if k < 1 or not 0 < temperature < math.inf:
         raise ValueError(f"expected k >= 1 and temperature > 0, got {k} and {temperature}")
     bank = F.normalize(train_features.float(), dim=1)
     queries = F.normalize(test_features.float(), dim=1).to(bank.device)
@@ -215,7 +219,7 @@ def linear_probe_lbfgs(
     """
     _check(train_features, train_labels, num_classes, "training")
     _check(test_features, test_labels, num_classes, "test")
-    if l2 < 0 or max_iter < 1:
+    if not 0 <= l2 < math.inf or max_iter < 1:
         raise ValueError(f"expected l2 >= 0 and max_iter >= 1, got {l2} and {max_iter}")
     dtype = torch.promote_types(train_features.dtype, torch.float32)
     x = train_features.detach().to(dtype)
@@ -320,9 +324,11 @@ class SGDProbe:
         seed: int = 0,
         bf16: bool = False,
     ) -> None:
+        check_images(train_images, "training images")
+        check_images(test_images, "test images")
         _check(train_images, train_labels, num_classes, "training")
         _check(test_images, test_labels, num_classes, "test")
-        if epochs < 1 or batch_size < 1 or lr <= 0:
+        if epochs < 1 or batch_size < 1 or not 0 < lr < math.inf:
             raise ValueError(
                 f"expected epochs, batch size and lr above 0, got {epochs}, {batch_size} and {lr}"
             )
@@ -394,7 +400,7 @@ class SGDProbe:
             rows = order[start : start + self.batch_size]
             x = self.train_images[rows.to(self.train_images.device)].to(self.device)
             y = self.train_labels[rows.to(self.train_labels.device)].to(self.device)
-            z = encode(self.encoder, self.views(x.float().div_(255), generator), bf16=self.bf16)
+            z = encode(self.encoder, self.views(to_float(x), generator), bf16=self.bf16)
             with torch.enable_grad():
                 parameters = self.parameters.requires_grad_()
                 loss = F.cross_entropy(_linear(z, parameters), y)
@@ -424,6 +430,8 @@ def _check(examples: Tensor, labels: Tensor, num_classes: int, what: str) -> Non
             f"expected one label for each of N >= 1 {what} images, "
             f"got {len(examples)} images and labels of shape {list(labels.shape)}"
         )
+    if labels.dtype != torch.int64:
+        raise ValueError(f"expected {what} labels as int64, got {labels.dtype}; give labels.long()")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
         raise ValueError(f"expected {what} labels from 0 to {num_classes - 1}, got {low} to {high}")

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cptools.core.checks import check_images, check_labels, check_whole
 from cptools.core.encoders.heads import initialize
 from cptools.core.evaluation.probe import ProbeResult
 from cptools.core.random import stream
@@ -55,6 +56,11 @@ def changed_rows(clean: Tensor, poisoned: Tensor) -> Tensor:
         clean: uint8 [N, 3, H, W].
         poisoned: uint8 [N, 3, H, W].
     """
+    if clean.shape != poisoned.shape or clean.dtype != poisoned.dtype:
+        raise ValueError(
+            f"clean images are {clean.dtype} {list(clean.shape)}, poisoned ones {poisoned.dtype}"
+            f" {list(poisoned.shape)}; give the same images with and without noise"
+        )
     parts = zip(clean.split(_BLOCK), poisoned.split(_BLOCK), strict=True)
     return torch.cat([(a != b).flatten(1).any(1) for a, b in parts]).nonzero().squeeze(1)
 
@@ -108,6 +114,9 @@ def separability(
     Raises:
         ValueError: There is no noise or one class of it, or too little to hold any out.
     """
+    check_images(clean, "clean images")
+    check_labels(labels, clean)
+    check_whole("iterations", iterations, 1)
     rows = changed_rows(clean, poisoned)
     if not len(rows):
         raise ValueError("there is no noise; give a poisoned dataset")
@@ -166,7 +175,7 @@ def _split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     try:
         kept, held = select.holdout(labels.cpu().numpy(), share, seed)
     except ValueError as error:
-        raise ValueError(f"{error}; give more images or another --holdout") from None
+        raise ValueError(f"{error}; give more images or another `holdout`") from None
     return torch.from_numpy(kept), torch.from_numpy(held)
 
 

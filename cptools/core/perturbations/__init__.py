@@ -13,7 +13,7 @@ done here by tensors, and differs as follows:
 - Constants that are lengths in pixels hold for a shorter side of 32 and are scaled with it.
 - Each image has random numbers of its own, made of the seed, the perturbation and its row, and for
   the frames of a noise of the frame.
-- Of `frost`, the pictures that the script pastes are not at hand; the texture is made by code.
+- Of `frost`, the images that the script pastes are not at hand; the texture is made by code.
 """
 
 from collections.abc import Mapping
@@ -181,7 +181,7 @@ PERTURBATIONS = {
         _table("blur:zoom_film", "steps step", *[(i, 0.004) for i in _FRAMES]),
     ),
     "snow": Perturbation(
-        "Snow: a whitened picture, flakes across it.",
+        "Snow: a whitened image, flakes across it.",
         _table(
             "weather:snow", "mean std zoom least radius sigma keep low high",
             (0.1, 0.2, 1, 0.6, 8, 3, 0.95, -135, -45),

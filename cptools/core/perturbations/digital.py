@@ -1,4 +1,4 @@
-"""What storing and sending does to pictures."""
+"""What storing and sending does to images."""
 
 import torch
 from torch import Tensor

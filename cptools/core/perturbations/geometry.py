@@ -97,10 +97,10 @@ def _places(height: int, width: int, *, device: torch.device) -> tuple[Tensor, T
 
 
 def tilt(images: Tensor, *, degrees: float) -> Tensor:
-    """Turn the picture in space, about both of its axes, and look at it from its diagonal's length.
+    """Turn the image in space, about both of its axes, and look at it from its diagonal's length.
 
     CIFAR-10-P "Tilt": OpenCV's `warpPerspective`, for which the middle lies half a pixel to the
-    lower right, and black is interpolated with. The script sets the picture one pixel behind the
+    lower right, and black is interpolated with. The script sets the image one pixel behind the
     plane it is turned in, so that it is a little smaller even at 0 degrees.
 
     Args:
@@ -128,7 +128,7 @@ def tilt(images: Tensor, *, degrees: float) -> Tensor:
 def elastic_transform(
     images: Tensor, *, strength: float, sigma: float, corner: float, draws: Draws
 ) -> Tensor:
-    """Move three points of the picture, and all else with them; then let every pixel wander a bit.
+    """Move three points of the image, and all else with them; then let every pixel wander a bit.
 
     CIFAR-10-C `elastic_transform`, after Simard, Steinkraus and Platt (ICDAR 2003). First an affine
     map that moves three corners of a square at the middle, then uniform displacements, smoothed.

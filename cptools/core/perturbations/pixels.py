@@ -12,11 +12,11 @@ from torch.nn.functional import grid_sample
 
 from cptools.core.views.color import GRAY
 
-SIDE = 32  # of the pictures that the constants are made for
+SIDE = 32  # of the images that the constants are made for
 
 
 def unit(images: Tensor) -> float:
-    """What one pixel of a 32-pixel picture is in pixels of these: the shorter side over 32."""
+    """What one pixel of a 32-pixel image is in pixels of these: the shorter side over 32."""
     return min(images.shape[-2:]) / SIDE
 
 
@@ -91,7 +91,7 @@ def smooth(x: Tensor, sigma: float, *, reach: float = 4, border: str = "nearest"
 def smooth_noise(
     noise: Tensor, sigma: float, size: float, *, reach: float = 4, border: str = "nearest"
 ) -> Tensor:
-    """Smooth white noise by `sigma` pixels of a 32-pixel picture.
+    """Smooth white noise by `sigma` pixels of a 32-pixel image.
 
     The more pixels a kernel covers, the less is left of white noise. What is left at 32 pixels is
     what the constants are made for; it is kept at every size.
@@ -131,7 +131,7 @@ def clipped_zoom(x: Tensor, factor: float) -> Tensor:
     """Enlarge the middle of images as the scripts' clipped_zoom does, by SciPy's linear zoom.
 
     The middle is cut out in whole pixels and stretched so that its outermost pixels stay
-    outermost: at 32 pixels 1.01 changes nothing, and most factors shift the picture a little.
+    outermost: at 32 pixels 1.01 changes nothing, and most factors shift the image a little.
 
     Args:
         x: float64 [..., H, W].

@@ -225,9 +225,17 @@ def _at_a_time(images: "Tensor") -> int:
 
 
 def _rows(images: "Tensor", rows: "Tensor | None") -> "Tensor":
+    """Check images and rows; number the rows where they are left out."""
     import torch
 
-    return torch.arange(len(images), device=images.device) if rows is None else rows
+    from cptools.core.checks import check_images, check_labels
+
+    check_images(images, empty=True)
+    if rows is None:
+        return torch.arange(len(images), device=images.device)
+    if len(images):
+        check_labels(rows, images, "rows")
+    return rows
 
 
 def apply(kind: str, level: Level | None, images: "Tensor", draws: "Draws") -> "Tensor":

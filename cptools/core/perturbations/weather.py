@@ -22,7 +22,7 @@ def snow(
     high: float,
     draws: Draws,
 ) -> Tensor:
-    """Whiten the picture, and let flakes fall across it, and across it upside down.
+    """Whiten the image, and let flakes fall across it, and across it upside down.
 
     CIFAR-10-C `snow`, where the angle is random, CIFAR-10-P "Snow", where it turns.
 
@@ -34,7 +34,7 @@ def snow(
         least: Darker noise is no flake.
         radius: Half the length of a flake's trail in pixels at 32.
         sigma: Standard deviation of its fading, likewise.
-        keep: Share of the picture that is not whitened.
+        keep: Share of the image that is not whitened.
         low: Least angle of the trails in degrees.
         high: Greatest angle.
         draws: Of the images.
@@ -74,7 +74,7 @@ def frost(images: Tensor, *, keep: float, ice: float, draws: Draws) -> Tensor:
 
     Args:
         images: uint8 [N, 3, H, W].
-        keep: Share of the picture's light that passes.
+        keep: Share of the image's light that passes.
         ice: Brightness of the frost.
         draws: Of the images.
     """

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from cptools.core.checks import check_images
 from cptools.core.perturbations.record import name
 from cptools.core.perturbations.steps import Step, choose, count_blocks, perturb_blocks
 
@@ -39,6 +40,7 @@ class Perturbing:
             chosen: which images to perturb, int64 [n].
             before: layers that the images have had; each draws anew.
         """
+        check_images(images, empty=True)
         self.images = images.clone()
         self.told, self._numbers = [], []
         self._layers, self._seed, self._rows, self._before = layers, seed, rows, before

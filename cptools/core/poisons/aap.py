@@ -1,6 +1,6 @@
 """Augmented adversarial poisons (AAP; Wang, Zhu, Gao, NeurIPS 2024), algorithm 2, targeted.
 
-Adversarial poisons whose classifier and whose noise see the pictures through augmentations of
+Adversarial poisons whose classifier and whose noise see the images through augmentations of
 contrastive strength s (see `aue`); the authors take s = 0.4 for CIFAR-10 and 0.8 for CIFAR-100.
 """
 
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from cptools.core.poisons.adversarial import TargetedPGD, targeted
-from cptools.core.poisons.base import Task
+from cptools.core.poisons.base import Problem
 
 
-def aap(task: Task, values: Mapping[str, Any]) -> TargetedPGD:
-    """Targeted noise under the recipe's augmentations; it starts at zero unless the task says."""
-    return targeted(task, torch.zeros(task.shape), values)
+def aap(problem: Problem, values: Mapping[str, Any]) -> TargetedPGD:
+    """Targeted noise under the recipe's augmentations; it starts at zero or at `problem.init`."""
+    return targeted(problem, torch.zeros(problem.shape), values)

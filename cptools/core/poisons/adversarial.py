@@ -1,8 +1,8 @@
 """Adversarial poisons (AP; Fowl et al., NeurIPS 2021): adversarial examples make strong poisons.
 
-A classifier learns the clean pictures; then the noise of each picture goes down its cross-entropy
+A classifier learns the clean images; then the noise of each image goes down its cross-entropy
 to the NEXT class, (y + 1) mod C, by projected gradient descent through differentiable
-augmentations (their section 3, targeted). The pictures keep their labels.
+augmentations (their section 3, targeted). The images keep their labels.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,30 +11,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cptools.core.poisons.alternating import attacker, delta_gradient, pgd_step
-from cptools.core.poisons.base import Round, Task
-from cptools.core.poisons.budget import project
+from cptools.core.checks import check_number, check_whole, to_float
+from cptools.core.poisons.base import Problem, Round, attacker
+from cptools.core.poisons.budget import perturb, pgd_step, project
 from cptools.core.random import stream
-from cptools.core.training import Pretraining, mean_loss, to_float, with_prefix, without_prefix
+from cptools.core.training import Pretraining, mean_loss, with_prefix, without_prefix
 from cptools.core.views import Views
 
 
 class TargetedPGD:
-    """A classifier's epochs on clean pictures, then PGD on the noise, batch by batch.
+    """A classifier's epochs on clean images, then PGD on the noise, batch by batch.
 
     Args:
-        task: what to poison, in mode `sample`.
-        start: where the noise starts unless the task says, float32 [N, 3, H, W] in [-1, 1].
-        reference: training of the classifier on the clean pictures.
+        problem: what to poison, in mode `sample`.
+        start: where the noise starts without `problem.init`, float32 [N, 3, H, W] in [-1, 1].
+        reference: training of the classifier on the clean images.
         views: the augmentations that the noise must survive.
-        pgd_steps: steps on each picture's noise, fresh views each.
+        pgd_steps: steps on each image's noise, fresh views each.
         step_size: in units of epsilon.
-        batch_size: pictures at a time.
+        batch_size: images at a time.
+
+    Raises:
+        ValueError: the problem is not sample-wise, or a number is out of range.
     """
 
     def __init__(
         self,
-        task: Task,
+        problem: Problem,
         start: Tensor,
         reference: Pretraining,
         views: Views,
@@ -43,10 +46,15 @@ class TargetedPGD:
         step_size: float,
         batch_size: int,
     ):
-        self.task, self.delta = task, task.start(start)
+        if problem.mode != "sample":
+            raise ValueError("adversarial poisons are made image by image; give `mode=sample`")
+        check_whole("pgd_steps", pgd_steps, 1)
+        check_number("step_size", step_size)
+        check_whole("batch_size", batch_size, 1)
+        self.problem, self.delta = problem, problem.start(start)
         self.reference, self.views = reference, views
         self.pgd_steps, self.step_size = pgd_steps, step_size
-        self.batches = torch.arange(len(task.images)).split(batch_size)
+        self.batches = torch.arange(len(problem.images)).split(batch_size)
         self.total = reference.epochs + len(self.batches)
         self.round = 0
 
@@ -57,28 +65,27 @@ class TargetedPGD:
             yield Round(self.round, model_loss=epoch.loss)
         while self.round < self.total:
             number = self.round - self.reference.epochs
-            losses = list(self._attack(self.batches[number], number))
+            losses = self._attack(self.batches[number], number)
             self.round += 1
             yield Round(self.round, noise_loss=mean_loss(losses))
 
-    def _attack(self, index: Tensor, number: int) -> Iterator[Tensor]:
-        """T_p steps of targeted PGD on the noise of a batch."""
-        task, learner = self.task, self.reference.learner
-        rng = stream(task.seed, "attacker", "pgd", number)
-        index = index.to(task.images.device)
-        x = to_float(task.images[index])
-        target = (task.labels[index] + 1) % task.num_classes
-        rows = torch.arange(len(index), device=index.device)
-        delta = self.delta[index]
-        algorithm = learner.algorithm.eval()
+    def _attack(self, index: Tensor, number: int) -> list[Tensor]:
+        """T_p steps of targeted PGD on the noise of a batch; the loss before each."""
+        problem, learner = self.problem, self.reference.learner
+        rng = stream(problem.seed, "attacker", "pgd", number)
+        index = index.to(problem.images.device)
+        x = to_float(problem.images[index])
+        target = (problem.labels[index] + 1) % problem.num_classes
+        delta, losses = self.delta[index], []
+        learner.algorithm.eval()  # theta is fixed; batch norm by its running statistics
         for _ in range(self.pgd_steps):
-            loss, gradient = delta_gradient(
-                algorithm, x, target, delta, rows, self.views, rng,
-                epsilon=task.epsilon, dual=False, bf16=learner.bf16,
-            )  # fmt: skip
-            delta = pgd_step(delta, gradient, step_size=self.step_size)
-            yield loss
+            noisy = perturb(x, delta.requires_grad_(), problem.epsilon)
+            loss = learner.loss(noisy, target, self.views, rng)
+            (gradient,) = torch.autograd.grad(loss, delta)
+            delta = pgd_step(delta.detach(), gradient, step_size=self.step_size)
+            losses.append(loss.detach())
         self.delta[index] = delta
+        return losses
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a checkpoint needs."""
@@ -93,22 +100,22 @@ class TargetedPGD:
         self.round = int(progress["round"])
 
 
-def targeted(task: Task, start: Tensor, values: Mapping[str, Any]) -> TargetedPGD:
+def targeted(problem: Problem, start: Tensor, values: Mapping[str, Any]) -> TargetedPGD:
     """`TargetedPGD` by the settings of a recipe."""
-    learner, views = attacker(task, "supervised", values)
+    learner, views = attacker(problem, "supervised", values)
     reference = Pretraining(
-        task.images,
-        task.labels,
+        problem.images,
+        problem.labels,
         learner,
         views,
         epochs=values["epochs"],
         batch_size=values["batch_size"],
         warmup_epochs=values["warmup_epochs"],
         warmup_lr=values["warmup_lr"],
-        seed=task.seed,
+        seed=problem.seed,
     )
     return TargetedPGD(
-        task,
+        problem,
         start,
         reference,
         views,
@@ -118,7 +125,7 @@ def targeted(task: Task, start: Tensor, values: Mapping[str, Any]) -> TargetedPG
     )
 
 
-def adversarial(task: Task, values: Mapping[str, Any]) -> TargetedPGD:
-    """Adversarial poisons; the noise starts normal, cut off at the ball, unless the task says."""
-    start = torch.randn(task.shape, generator=stream(task.seed, "delta"))
-    return targeted(task, project(start), values)
+def adversarial(problem: Problem, values: Mapping[str, Any]) -> TargetedPGD:
+    """Adversarial poisons; the noise starts normal, cut off at the ball, or at `problem.init`."""
+    start = torch.randn(problem.shape, generator=stream(problem.seed, "delta"))
+    return targeted(problem, project(start), values)

@@ -9,12 +9,11 @@ N images, K rows of delta, [C, H, W] the shape of one image.
 """
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from cptools.core.epsilon import levels
+from cptools.core.epsilon import Epsilon, levels, parse_epsilon
 
 _CHUNK = 1 << 22  # elements handled at a time: 1365 images of 32 x 32, about 40 MB of temporaries
 
@@ -24,7 +23,18 @@ def project(delta: Tensor) -> Tensor:
     return delta.clamp(-1, 1)
 
 
-def perturb(x: Tensor, delta: Tensor, epsilon: float) -> Tensor:
+def pgd_step(delta: Tensor, gradient: Tensor, *, step_size: float) -> Tensor:
+    """A projected gradient step down a loss: Pi(delta - alpha sign(gradient)).
+
+    Args:
+        delta: in [-1, 1], units of epsilon.
+        gradient: of the loss to delta, of its shape.
+        step_size: alpha, in units of epsilon.
+    """
+    return project(delta - step_size * gradient.sign())
+
+
+def perturb(x: Tensor, delta: Tensor, epsilon: Epsilon) -> Tensor:
     """Poison float images; gradients flow to `x` and `delta` where the image stays in [0, 1].
 
     The delta is not clamped here: torch's clamp has no gradient at its ends, where projected
@@ -35,16 +45,16 @@ def perturb(x: Tensor, delta: Tensor, epsilon: float) -> Tensor:
     Args:
         x: Images [N, C, H, W] in [0, 1].
         delta: One row an image (or a row that broadcasts), in [-1, 1], units of epsilon.
-        epsilon: L-infinity radius on the [0, 1] scale.
+        epsilon: L-infinity radius on the [0, 1] scale, such as "8/255".
 
     Returns:
         clamp(x + epsilon * delta, 0, 1), shape of `x`.
     """
-    poisoned = x + epsilon * delta
+    poisoned = x + float(parse_epsilon(epsilon)) * delta
     return poisoned.maximum(poisoned.new_zeros(())).minimum(poisoned.new_ones(()))
 
 
-def poison_uint8(images: Tensor, delta: Tensor, rows: Tensor, epsilon: Fraction) -> Tensor:
+def poison_uint8(images: Tensor, delta: Tensor, rows: Tensor, epsilon: Epsilon) -> Tensor:
     """Poison stored images: clamp(round(clean + 255 * epsilon * delta), 0, 255), bounded exactly.
 
     The offset is rounded to the nearest level (ties to even, so that delta and -delta give opposite
@@ -65,6 +75,7 @@ def poison_uint8(images: Tensor, delta: Tensor, rows: Tensor, epsilon: Fraction)
     Raises:
         ValueError: A dtype or shape does not fit, or a row is outside 0 .. K - 1.
     """
+    radius = parse_epsilon(epsilon)
     _check_images(images, "images")
     if delta.shape[1:] != images.shape[1:]:
         raise ValueError(
@@ -81,7 +92,7 @@ def poison_uint8(images: Tensor, delta: Tensor, rows: Tensor, epsilon: Fraction)
             f"delta has rows 0 to {len(delta) - 1}, "
             f"but rows {int(rows.min())} to {int(rows.max())} are asked for"
         )
-    scale, most = float(255 * epsilon), levels(epsilon)
+    scale, most = float(255 * radius), levels(radius)
     poisoned = torch.empty_like(images)
     rows = rows.to(delta.device)
     for part in _chunks(images):
@@ -92,7 +103,7 @@ def poison_uint8(images: Tensor, delta: Tensor, rows: Tensor, epsilon: Fraction)
     return poisoned
 
 
-def check_bound(clean: Tensor, poisoned: Tensor, epsilon: Fraction) -> None:
+def check_bound(clean: Tensor, poisoned: Tensor, epsilon: Epsilon) -> None:
     """Check that no pixel moved by more than floor(255 * epsilon) gray levels.
 
     Args:
@@ -104,13 +115,14 @@ def check_bound(clean: Tensor, poisoned: Tensor, epsilon: Fraction) -> None:
         ValueError: The bound does not hold; the message names the worst pixel. Or the shapes or
             dtypes differ.
     """
+    radius = parse_epsilon(epsilon)
     _check_images(clean, "clean images")
     _check_images(poisoned, "poisoned images")
     if clean.shape != poisoned.shape:
         raise ValueError(
             f"clean images have shape {_dims(clean.shape)}, poisoned ones {_dims(poisoned.shape)}"
         )
-    most, worst, where = levels(epsilon), -1, 0
+    most, worst, where = levels(radius), -1, 0
     for part in _chunks(clean):
         moved = (poisoned[part].to(clean.device, torch.int16) - clean[part]).abs_().flatten()
         position = int(moved.argmax())
@@ -127,7 +139,7 @@ def check_bound(clean: Tensor, poisoned: Tensor, epsilon: Fraction) -> None:
         after = int(poisoned[image, channel, row, column])
         raise ValueError(
             f"poison exceeds its bound: image {image}, channel {channel}, row {row}, column "
-            f"{column} went from {before} to {after}, {worst} levels where epsilon {epsilon} "
+            f"{column} went from {before} to {after}, {worst} levels where epsilon {radius} "
             f"allows {most}"
         )
 

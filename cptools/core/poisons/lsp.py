@@ -2,7 +2,7 @@
 
 Their section 4: points of a linearly separable problem, one Gaussian cluster a class about a
 corner of a hypercube (the construction of Guyon 2003 for the MADELON data), each coordinate blown
-up to a patch of the picture, and the whole scaled to a fixed L2 norm.
+up to a patch of the image, and the whole scaled to a fixed L2 norm.
 """
 
 import math
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cptools.core.poisons.base import Round, Task
+from cptools.core.checks import check_number, check_whole
+from cptools.core.poisons.base import Problem, Round
 from cptools.core.poisons.budget import project
 from cptools.core.random import stream
 
@@ -36,7 +37,7 @@ def clusters(labels: Tensor, num_classes: int, dim: int, generator: torch.Genera
     """
     if dim < 63 and num_classes > 2**dim:
         raise ValueError(
-            f"{num_classes} classes need more than {dim} patches; use a smaller --patch-size"
+            f"{num_classes} classes need more than {dim} patches; use a smaller `patch_size`"
         )
     corners: list[list[int]] = []
     while len(corners) < num_classes:
@@ -55,7 +56,7 @@ class LinearSeparable:
     """The whole poison in one round.
 
     Args:
-        task: what to poison, in mode `sample`.
+        problem: what to poison, in mode `sample`.
         patch_size: pixels on the side of a patch.
         rms: root mean square of the noise in gray levels; its L2 norm is rms / 255 times the root
             of the number of values in an image. What leaves the L-infinity ball is cut off.
@@ -63,23 +64,27 @@ class LinearSeparable:
 
     total = 1
 
-    def __init__(self, task: Task, *, patch_size: int, rms: float):
-        self.task, self.patch_size, self.rms = task, patch_size, rms
-        self.delta = torch.zeros(task.shape, device=task.images.device)
+    def __init__(self, problem: Problem, *, patch_size: int, rms: float):
+        if problem.mode != "sample":
+            raise ValueError("LSP draws its noise image by image; give `mode=sample`")
+        check_whole("patch_size", patch_size, 1)
+        check_number("rms", rms)
+        self.problem, self.patch_size, self.rms = problem, patch_size, rms
+        self.delta = torch.zeros(problem.shape, device=problem.images.device)
         self.round = 0
 
     def run(self) -> Iterator[Round]:
         """Draw the noise."""
         if self.round:
             return
-        task = self.task
-        num, channels, height, width = task.shape
+        problem = self.problem
+        num, channels, height, width = problem.shape
         rows, columns = math.ceil(height / self.patch_size), math.ceil(width / self.patch_size)
         points = clusters(
-            task.labels.cpu(),
-            task.num_classes,
+            problem.labels.cpu(),
+            problem.num_classes,
             channels * rows * columns,
-            stream(task.seed, "delta"),
+            stream(problem.seed, "delta"),
         )
         noise = points.view(num, channels, rows, columns)
         for axis in (2, 3):
@@ -87,8 +92,8 @@ class LinearSeparable:
         noise = noise[:, :, :height, :width]
         length = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
         noise = noise / length * (self.rms / 255 * math.sqrt(channels * height * width))
-        if task.epsilon:
-            self.delta.copy_(project(noise / task.epsilon))
+        if problem.epsilon:
+            self.delta.copy_(project(noise / float(problem.epsilon)))
         self.round = 1
         yield Round(1)
 
@@ -102,12 +107,12 @@ class LinearSeparable:
         self.round = int(tensors["round"])
 
 
-def lsp(task: Task, values: Mapping[str, Any]) -> LinearSeparable:
+def lsp(problem: Problem, values: Mapping[str, Any]) -> LinearSeparable:
     """Linear separable perturbations by the settings of a recipe.
 
     Raises:
-        ValueError: the task has a start; this noise is drawn, not learned.
+        ValueError: the problem has a start; this noise is drawn, not learned.
     """
-    if task.init is not None:
-        raise ValueError("--init does not apply to --alg lsp: its noise is drawn, not learned")
-    return LinearSeparable(task, patch_size=values["patch_size"], rms=values["rms"])
+    if problem.init is not None:
+        raise ValueError("`init` does not apply to `alg=lsp`: its noise is drawn, not learned")
+    return LinearSeparable(problem, patch_size=values["patch_size"], rms=values["rms"])

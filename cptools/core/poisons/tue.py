@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cptools.core.poisons.alternating import AlternatingPoisoning, alternating
-from cptools.core.poisons.base import Task
+from cptools.core.checks import check_number
+from cptools.core.poisons.base import Problem
+from cptools.core.poisons.contrastive import AlternatingPoisoning, alternating
 from cptools.core.poisons.noise import random_noise
 from cptools.core.random import stream
 
 
-def separability(noise: Tensor, labels: Tensor) -> Tensor:
+def csd(noise: Tensor, labels: Tensor) -> Tensor:
     """Mean of (d_i + d_j) / |c_i - c_j| over the pairs of classes in a batch: lower is apart.
 
     Args:
@@ -44,19 +45,19 @@ def separability(noise: Tensor, labels: Tensor) -> Tensor:
     return ((spread[first] + spread[second]) / apart).mean()
 
 
-def tue(task: Task, values: Mapping[str, Any]) -> AlternatingPoisoning:
+def tue(problem: Problem, values: Mapping[str, Any]) -> AlternatingPoisoning:
     """Contrastive noise that is separable by class.
 
     Args:
-        task: what to poison; the noise starts uniform in the ball unless the task says.
+        problem: what to poison; the noise starts uniform in the ball, or at its `init`.
         values: a recipe's, with `branch` and `csd_weight`.
     """
     weight = values["csd_weight"]
+    check_number("csd_weight", weight)
     return alternating(
-        task,
+        problem,
         "simclr",
-        random_noise(task.shape, stream(task.seed, "delta")),
+        random_noise(problem.shape, stream(problem.seed, "delta")),
         values,
-        dual=values["branch"] == "dual",
-        penalty=lambda noise, labels: weight * separability(noise, labels),
+        penalty=lambda noise, labels: weight * csd(noise, labels),
     )

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def scale_contrast(images: NDArray[np.uint8], contrast: float) -> NDArray[np.uint8]:
-    """Bring pictures closer to mid gray: round(127.5 + contrast * (x - 127.5)).
+    """Bring images closer to mid gray: round(127.5 + contrast * (x - 127.5)).
 
     Args:
         images: uint8, any shape.

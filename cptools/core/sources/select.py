@@ -142,8 +142,8 @@ def select(
     if test_labels is None:
         if holdout is None:
             raise ValueError(
-                "there is no test split; give --holdout FRACTION (such as 0.2) to make one,"
-                " or --holdout 0 to do without"
+                "there is no test split; give `holdout=FRACTION` (such as 0.2) to make one,"
+                " or `holdout=0` to do without"
             )
         kept = held = np.arange(len(train_labels), dtype=np.int64)
         if holdout == 0:
@@ -152,7 +152,7 @@ def select(
             kept, held = _holdout(train_labels, holdout, seed)
     else:
         if holdout is not None:
-            raise ValueError("there is a test split already; leave --holdout out")
+            raise ValueError("there is a test split already; leave `holdout` out")
         kept = np.arange(len(train_labels), dtype=np.int64)
         held = np.arange(len(test_labels), dtype=np.int64)
     from_labels = train_labels if test_labels is None else test_labels

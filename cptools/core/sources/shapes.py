@@ -1,11 +1,11 @@
 """The built-in dataset: ten classes of shapes, drawn by code from a seed.
 
-Each picture is one figure on a background. Its class is the figure's shape and nothing else: all
+Each image is one figure on a background. Its class is the figure's shape and nothing else: all
 shapes have the same distributions of area, centroid, brightness and color. Position, scale,
 rotation, polarity (lighter or darker than the background), shading, background and color are
 nuisances, so raw pixels say little about the class and a learned representation says much.
 
-`contrast` scales the finished picture about mid gray. Low-contrast pictures are the regime in
+`contrast` scales the finished image about mid gray. Low-contrast images are the regime in
 which a perturbation of 8/255 is not small, as in scans and X-rays.
 
 Drawing takes only correctly rounded operations on each pixel (no BLAS, no per-pixel sine), so
@@ -145,7 +145,7 @@ def _unit(name: str) -> tuple[np.float32, np.float32, np.float32]:
 
 
 def _nuisances(count: int, generator: np.random.Generator) -> dict[str, Floats]:
-    """Everything random about `count` pictures but the white noise; lengths in picture widths."""
+    """Everything random about `count` images but the white noise; lengths in image widths."""
 
     def uniform(low: float, high: float, *shape: int) -> NDArray[np.float64]:
         return generator.uniform(low, high, (count, *shape))
@@ -176,7 +176,7 @@ def _nuisances(count: int, generator: np.random.Generator) -> dict[str, Floats]:
     turn = uniform(-0.4, 0.4)  # radians
     drawn["cos"], drawn["sin"] = np.cos(turn), np.sin(turn)
     drawn["shade_x"], drawn["shade_y"] = direction(0.03, 0.1)  # change over one radius
-    drawn["slope_x"], drawn["slope_y"] = direction(0.0, 0.06)  # change over the picture's width
+    drawn["slope_x"], drawn["slope_y"] = direction(0.0, 0.06)  # change over the image's width
     return {name: values.astype(np.float32) for name, values in drawn.items()}
 
 
@@ -194,7 +194,7 @@ def _enlarge(coarse: Floats, size: int) -> Floats:
 def _paint(
     name: str, drawn: dict[str, Floats], noise: NDArray[np.uint8], contrast: float
 ) -> NDArray[np.uint8]:
-    """Pictures of one class, uint8 (n, 3, H, W), from their nuisances and white noise (n, H, W)."""
+    """Images of one class, uint8 (n, 3, H, W), from their nuisances and white noise (n, H, W)."""
     size = noise.shape[1]
     at = {key: values[:, None, None] for key, values in drawn.items() if values.ndim == 1}
     axis = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
@@ -216,11 +216,11 @@ def _paint(
     gray = ground + cover * figure  # (n, H, W), deviation from mid gray
 
     change = (drawn["figure_tint"] - drawn["ground_tint"])[:, :, None, None]
-    picture = gray[:, None] + drawn["ground_tint"][:, :, None, None] + cover[:, None] * change
-    np.clip(picture, np.float32(-0.5), np.float32(0.5), out=picture)
-    picture *= np.float32(255.0 * contrast)
-    picture += np.float32(128.0)  # 127.5 and half a level, because the cast rounds down
-    pixels_u8: NDArray[np.uint8] = np.minimum(picture, np.float32(255.0)).astype(np.uint8)
+    image = gray[:, None] + drawn["ground_tint"][:, :, None, None] + cover[:, None] * change
+    np.clip(image, np.float32(-0.5), np.float32(0.5), out=image)
+    image *= np.float32(255.0 * contrast)
+    image += np.float32(128.0)  # 127.5 and half a level, because the cast rounds down
+    pixels_u8: NDArray[np.uint8] = np.minimum(image, np.float32(255.0)).astype(np.uint8)
     return pixels_u8
 
 
@@ -258,7 +258,7 @@ def shapes(
     Args:
         train: Number of training images, >= 1.
         test: Number of test images, >= 1.
-        contrast: Factor on the picture's deviation from mid gray, in (0, 1]; 1 is full contrast,
+        contrast: Factor on the image's deviation from mid gray, in (0, 1]; 1 is full contrast,
             and 0.25 gives a pixel standard deviation of about 0.05 in [0, 1].
         size: Height and width in pixels, in [8, 512].
         seed: Seed of all randomness, >= 0.

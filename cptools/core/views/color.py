@@ -3,7 +3,7 @@
 Every image has its own factors and its own order of brightness, contrast, saturation and hue.
 Images are float [B, 3, P] in [0, 1], ``P`` pixels in any order. The result equals torchvision's
 up to PIL's rounding to 8 bits after each operation (for contrast, also of the mean; for hue, its
-8-bit HSV). PIL's blends cut off instead of rounding, so that each of the three makes a picture
+8-bit HSV). PIL's blends cut off instead of rounding, so that each of the three makes an image
 half a gray level darker than here, on average.
 
 How it is fast: brightness, contrast and saturation all are ``clamp(f x + (1 - f) target)`` with

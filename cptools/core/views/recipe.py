@@ -1,5 +1,6 @@
 """The recipe of the random views of contrastive learning, their parameters and their making."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -128,6 +129,15 @@ class Views:
         """
         if self.size < 1:
             raise ValueError(f"size must be at least 1, not {self.size}")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != 3:
+                raise ValueError(f"{name} must be three numbers, one a channel")
+        values = (*self.mean, *self.std, *self.scale, *self.ratio, *self.jitter)
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"mean, std, scale, ratio and jitter must be finite, not {values}")
+        for name in self.shared:
+            if name not in AUGMENTATIONS:
+                raise ValueError(f"shared must be of {', '.join(AUGMENTATIONS)}, not {name!r}")
         if self.pad < 0:
             raise ValueError(f"pad must not be negative, not {self.pad}")
         if min(self.std) <= 0:

@@ -1,4 +1,4 @@
-"""What `--loss` names, against slow readings of the definitions."""
+"""What `loss` names, against slow readings of the definitions."""
 
 import math
 from collections.abc import Callable

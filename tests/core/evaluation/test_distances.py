@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from cptools.core.evaluation.alignment_uniformity import alignment
 from cptools.core.evaluation.distances import BINS, Distances, view_distances
-from cptools.core.evaluation.geometry import alignment
 from cptools.core.random import stream
 from cptools.core.views import Views
 

@@ -94,7 +94,7 @@ def test_random_noise_fits_in_training_and_says_nothing() -> None:
 
 
 def test_the_hidden_layer_sees_what_no_line_parts() -> None:
-    """Class 0 wears one pattern, class 1 another, each with either sign."""
+    """Class 0 has one pattern, class 1 another, each with either sign."""
     num = 400
     clean, labels = clean_images(num), torch.arange(num) % 2
     sign = random_noise((num,), 3, most=1).sign()

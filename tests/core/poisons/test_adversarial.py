@@ -2,16 +2,17 @@
 
 import pytest
 import torch
-from tiny import CLASSES, EPSILON, IMAGES, LABELS, MEAN, NUM, SIDE, STD, attack_of, task_of
+from tiny import CLASSES, EPSILON, IMAGES, LABELS, MEAN, NUM, SIDE, STD, attack_of, problem_of
 from torch import Tensor
 from torch.nn import functional as F
 
 from cptools.core import recipes
 from cptools.core.algorithms.supervised import Supervised
 from cptools.core.build import build_learner, build_views
+from cptools.core.checks import to_float
 from cptools.core.poisons.adversarial import TargetedPGD
 from cptools.core.random import stream
-from cptools.core.training import Pretraining, to_float
+from cptools.core.training import Pretraining
 from cptools.core.views.recipe import normalize
 
 BATCH, STEPS, SIZE = 4, 3, 0.15
@@ -89,8 +90,8 @@ def test_poisoned_pictures_pass_for_the_next_class() -> None:
     for image, label in zip(pictures, LABELS, strict=True):
         image[int(label)] += 40
     work = work_of(
-        task=task_of(images=pictures, epsilon=32 / 255), epochs=60, batch_size=NUM, pgd_steps=40,
-        width=4, pad=0, flip_prob=0.0,
+        problem=problem_of(images=pictures, epsilon=32 / 255), epochs=60, batch_size=NUM,
+        pgd_steps=40, width=4, pad=0, flip_prob=0.0,
     )  # fmt: skip
     list(work.run())
     algorithm = work.reference.learner.algorithm.eval()

@@ -20,7 +20,7 @@ from tiny import (
     assert_same_rounds,
     attack_of,
     checkpoint,
-    task_of,
+    problem_of,
 )
 
 from cptools.core.lazy import load
@@ -62,7 +62,7 @@ def test_a_seed_determines_the_poison(alg: str, mode: str) -> None:
     deltas = []
     for global_seed, seed in ((0, 7), (1, 7), (0, 8)):
         torch.manual_seed(global_seed)
-        work = attack_of(alg, mode, task=task_of(mode, seed=seed))
+        work = attack_of(alg, mode, problem=problem_of(mode, seed=seed))
         before = torch.random.get_rng_state()
         list(work.run())
         assert torch.equal(torch.random.get_rng_state(), before)
@@ -77,7 +77,7 @@ def test_a_seed_determines_the_poison(alg: str, mode: str) -> None:
 def test_the_poison_stays_in_its_budget(alg: str, mode: str, step: float, levels: int) -> None:
     epsilon, clean = Fraction(levels, 255), IMAGES.clone()
     changes = {"rms": 255 * step} if alg == "lsp" else {"step_size": step}
-    work = attack_of(alg, mode, task=task_of(mode, epsilon=float(epsilon)), **changes)
+    work = attack_of(alg, mode, problem=problem_of(mode, epsilon=float(epsilon)), **changes)
     rounds = list(work.run())
     assert work.delta.shape == (CLASSES if mode == "class" else NUM, 3, SIDE, SIDE)
     assert work.delta.dtype == torch.float32
@@ -85,7 +85,7 @@ def test_the_poison_stays_in_its_budget(alg: str, mode: str, step: float, levels
     poisoned = poison_uint8(IMAGES, work.delta, rows_of(mode), epsilon)
     check_bound(IMAGES, poisoned, epsilon)
     assert torch.equal(poisoned, IMAGES) == (levels == 0)
-    assert torch.equal(IMAGES, clean)  # its task is not written to
+    assert torch.equal(IMAGES, clean)  # what the problem holds is not written to
     assert all(math.isfinite(r.loss) or alg == "lsp" for r in rounds)
 
 
@@ -105,10 +105,10 @@ def test_where_the_noise_starts() -> None:
 
 @pytest.mark.parametrize(("alg", "mode"), [pair for pair in EVERY_ATTACK if pair[0] != "lsp"])
 def test_a_start_that_is_given_is_taken_and_kept(alg: str, mode: str) -> None:
-    task = task_of(mode)
-    init = 0.5 * random_noise(task.shape, stream(1)).half()
+    problem = problem_of(mode)
+    init = 0.5 * random_noise(problem.shape, stream(1)).half()
     kept = init.clone()
-    work = attack_of(alg, mode, task=task_of(mode, init=init), step_size=0.01)
+    work = attack_of(alg, mode, problem=problem_of(mode, init=init), step_size=0.01)
     assert torch.equal(work.delta, init.float())
     list(work.run())
     assert torch.equal(init, kept)
@@ -120,7 +120,7 @@ def test_a_start_that_is_given_is_taken_and_kept(alg: str, mode: str) -> None:
 def test_only_contrastive_noise_does_without_labels(alg: str, mode: str) -> None:
     deltas = []
     for labels in (LABELS, (LABELS + 1) % CLASSES, LABELS.flip(0)):
-        work = attack_of(alg, mode, task=task_of(mode, labels=labels))
+        work = attack_of(alg, mode, problem=problem_of(mode, labels=labels))
         list(work.run())
         deltas.append(work.delta)
     same = torch.equal(deltas[0], deltas[2])
@@ -130,7 +130,7 @@ def test_only_contrastive_noise_does_without_labels(alg: str, mode: str) -> None
 @pytest.mark.parametrize("alg", ["moco", "unlearnable", "adversarial"])
 def test_bfloat16(alg: str) -> None:
     mode = ATTACKS[alg].modes[0]
-    exact, rounded = (attack_of(alg, mode, task=task_of(mode, bf16=b)) for b in (False, True))
+    exact, rounded = (attack_of(alg, mode, problem=problem_of(mode, bf16=b)) for b in (False, True))
     losses = [[r.loss for r in work.run()] for work in (exact, rounded)]
     assert losses[0] != losses[1]
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.1)
@@ -164,9 +164,9 @@ def test_loss_of_a_round() -> None:
     assert Round(1, model_loss=2.0, noise_loss=3.0).loss == 3
 
 
-def test_rows_and_shape_of_a_task() -> None:
-    assert task_of("class").rows.tolist() == LABELS.tolist()
-    assert task_of("class").shape == (CLASSES, 3, SIDE, SIDE)
-    assert task_of("sample").rows.tolist() == list(range(NUM))
-    assert task_of("sample").shape == (NUM, 3, SIDE, SIDE)
-    assert float(EPSILON) == task_of().epsilon
+def test_rows_and_shape_of_a_problem() -> None:
+    assert problem_of("class").rows.tolist() == LABELS.tolist()
+    assert problem_of("class").shape == (CLASSES, 3, SIDE, SIDE)
+    assert problem_of("sample").rows.tolist() == list(range(NUM))
+    assert problem_of("sample").shape == (NUM, 3, SIDE, SIDE)
+    assert problem_of().epsilon == EPSILON

@@ -6,7 +6,7 @@ from tiny import MEAN, STD, attack_of
 
 from cptools.core.build import build_views
 from cptools.core.poisons import ATTACKS
-from cptools.core.poisons.alternating import AlternatingPoisoning
+from cptools.core.poisons.contrastive import AlternatingPoisoning
 from cptools.core.views import Views
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import CLASSES, EPSILON, NUM, SIDE, attack_of, task_of
+from tiny import CLASSES, EPSILON, NUM, SIDE, attack_of, problem_of
 
 from cptools.core.poisons.lsp import CLASS_SEP, clusters
 
@@ -41,7 +41,7 @@ def test_too_few_patches_for_the_classes_are_refused() -> None:
 
 @pytest.mark.parametrize("patch", [1, 3, 4, 8, 20])
 def test_patches_are_constant_and_the_norm_is_the_papers(patch: int) -> None:
-    work = attack_of("lsp", task=task_of(epsilon=1.0), patch_size=patch, rms=6.0)
+    work = attack_of("lsp", problem=problem_of(epsilon=1.0), patch_size=patch, rms=6.0)
     assert [r.round for r in work.run()] == [1]
     assert list(work.run()) == []
     noise = 255 * work.delta
@@ -56,7 +56,7 @@ def test_patches_are_constant_and_the_norm_is_the_papers(patch: int) -> None:
 
 def test_what_leaves_the_ball_is_cut_off() -> None:
     radius = float(EPSILON)
-    free, bound = (attack_of("lsp", task=task_of(epsilon=e), rms=6.0) for e in (1.0, radius))
+    free, bound = (attack_of("lsp", problem=problem_of(epsilon=e), rms=6.0) for e in (1.0, radius))
     for work in (free, bound):
         list(work.run())
     expected = (free.delta / radius).clamp(-1, 1)
@@ -65,7 +65,7 @@ def test_what_leaves_the_ball_is_cut_off() -> None:
 
 
 def test_without_a_budget_there_is_no_noise() -> None:
-    work = attack_of("lsp", task=task_of(epsilon=0.0))
+    work = attack_of("lsp", problem=problem_of(epsilon=0.0))
     list(work.run())
     assert not work.delta.any()
 
@@ -73,7 +73,7 @@ def test_without_a_budget_there_is_no_noise() -> None:
 def test_classes_are_linearly_separable() -> None:
     labels = torch.arange(CLASSES).repeat(40)
     pictures = torch.zeros(len(labels), 3, SIDE, SIDE, dtype=torch.uint8)
-    work = attack_of("lsp", task=task_of(images=pictures, labels=labels), patch_size=2)
+    work = attack_of("lsp", problem=problem_of(images=pictures, labels=labels), patch_size=2)
     list(work.run())
     noise = work.delta.flatten(1)
     targets = torch.nn.functional.one_hot(labels).float()
@@ -82,5 +82,5 @@ def test_classes_are_linearly_separable() -> None:
 
 
 def test_it_is_not_learned_so_it_starts_nowhere() -> None:
-    with pytest.raises(ValueError, match="--init does not apply to --alg lsp"):
-        attack_of("lsp", task=task_of(init=torch.zeros(NUM, 3, SIDE, SIDE)))
+    with pytest.raises(ValueError, match="`init` does not apply to `alg=lsp`"):
+        attack_of("lsp", problem=problem_of(init=torch.zeros(NUM, 3, SIDE, SIDE)))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny import LABELS, attack_of
 from torch import Tensor
 
-from cptools.core.poisons.tue import separability
+from cptools.core.poisons.tue import csd
 
 
 def slow(noise: Tensor, labels: Tensor) -> float:
@@ -39,26 +39,26 @@ def test_it_is_the_papers(seed: int, num: int, classes: int) -> None:
     labels = torch.arange(num) % classes * 2  # classes 1, 3, ... are not in the batch
     # A spread of 0 counts as 1e-6: the root has a slope there.
     expected = slow(noise, labels)
-    assert float(separability(noise, labels)) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    assert float(csd(noise, labels)) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_its_gradient_takes_both_parts() -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(8, 3, 2, 2, generator=generator, dtype=torch.float64).requires_grad_()
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
-    assert torch.autograd.gradcheck(lambda n: separability(n, labels), noise)
+    assert torch.autograd.gradcheck(lambda n: csd(n, labels), noise)
 
 
 def test_it_knows_no_scale_and_no_place() -> None:
     noise = torch.randn(8, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     labels = torch.arange(8) % 3
-    value = float(separability(noise, labels))
-    assert float(separability(7 * noise + 3, labels)) == pytest.approx(value)
+    value = float(csd(noise, labels))
+    assert float(csd(7 * noise + 3, labels)) == pytest.approx(value)
 
 
 def test_one_class_in_a_batch_says_nothing() -> None:
     noise = torch.randn(3, 12).requires_grad_()
-    loss = separability(noise, torch.tensor([5, 5, 5]))
+    loss = csd(noise, torch.tensor([5, 5, 5]))
     (gradient,) = torch.autograd.grad(loss, noise)
     assert float(loss.detach()) == 0
     assert not gradient.any()
@@ -66,7 +66,7 @@ def test_one_class_in_a_batch_says_nothing() -> None:
 
 def test_a_single_member_has_a_finite_gradient() -> None:
     noise = torch.randn(3, 12).requires_grad_()
-    (gradient,) = torch.autograd.grad(separability(noise, torch.tensor([0, 1, 1])), noise)
+    (gradient,) = torch.autograd.grad(csd(noise, torch.tensor([0, 1, 1])), noise)
     assert bool(gradient.isfinite().all())
 
 
@@ -75,7 +75,7 @@ def test_the_weight_makes_the_noise_separable() -> None:
     values = []
     for weight in (0.0, 1e4):
         work = attack_of("tue", csd_weight=weight, model_steps=0, rounds=6, batch_size=10)
-        before = float(separability(work.delta, LABELS))
+        before = float(csd(work.delta, LABELS))
         list(work.run())
-        values.append(float(separability(work.delta, LABELS)) / before)
+        values.append(float(csd(work.delta, LABELS)) / before)
     assert values[1] < 0.7 < values[0]

@@ -15,13 +15,13 @@ from tiny import (
     assert_same,
     attack_of,
     checkpoint,
-    task_of,
+    problem_of,
 )
 from torch import Tensor
 
 from cptools.core.poisons import ATTACKS
-from cptools.core.poisons.alternating import AlternatingPoisoning
 from cptools.core.poisons.budget import poison_uint8
+from cptools.core.poisons.contrastive import AlternatingPoisoning
 from cptools.core.poisons.unlearnable import training_error
 from cptools.core.recipes import PLAIN_VIEWS
 from cptools.core.training import batch_number
@@ -43,7 +43,7 @@ def slow_error(work: AlternatingPoisoning) -> float:
     algorithm: Any = deepcopy(work.learner.algorithm).eval()
     wrong = 0
     for i in range(NUM):
-        noise = work.delta[int(LABELS[i]) if work.task.mode == "class" else i]
+        noise = work.delta[int(LABELS[i]) if work.problem.mode == "class" else i]
         x = (IMAGES[i] / 255 + float(EPSILON) * noise).clamp(0, 1)
         x = torch.stack([(x[c] - MEAN[c]) / STD[c] for c in range(3)])
         with torch.no_grad():
@@ -104,7 +104,7 @@ def test_measuring_the_error_does_not_touch_the_poison() -> None:
 @pytest.mark.parametrize("mode", ["class", "sample"])
 def test_both_signs_of_the_noise_survive_in_the_bytes(mode: str) -> None:
     images = IMAGES // 4 + 96  # far from black and white
-    work = attack_of("unlearnable", mode, task=task_of(mode, images=images), step_size=0.5)
+    work = attack_of("unlearnable", mode, problem=problem_of(mode, images=images), step_size=0.5)
     list(work.run())
     moved = poison_uint8(images, work.delta, work.rows, EPSILON).int() - images.int()
     assert (int(moved.min()), int(moved.max())) == (-8, 8)
@@ -114,7 +114,7 @@ def test_both_signs_of_the_noise_survive_in_the_bytes(mode: str) -> None:
 
 def test_noise_leaves_black_and_white_pixels() -> None:
     pictures = (IMAGES > 127).to(torch.uint8) * 255
-    work = learning(task=task_of(images=pictures), rounds=1, batch_size=4)
+    work = learning(problem=problem_of(images=pictures), rounds=1, batch_size=4)
     list(work.run())
     reached = work.delta.flatten(1).any(1)
     poisoned = poison_uint8(pictures, work.delta, torch.arange(NUM), EPSILON)[reached]
@@ -130,7 +130,7 @@ def test_a_noise_step_is_the_one_that_its_pictures_agree_on(
     monkeypatch.setattr(Tensor, "float", Tensor.double)
     pictures = IMAGES.clamp(1, 254)
     work = learning(
-        mode, task=task_of(mode, images=pictures), rounds=1, noise_steps=1, pgd_steps=1,
+        mode, problem=problem_of(mode, images=pictures), rounds=1, noise_steps=1, pgd_steps=1,
         step_size=0.25,
     )  # fmt: skip
     algorithm: Any = work.learner.algorithm.double()

@@ -1,4 +1,4 @@
-"""A task small enough for slow references, and every attack at a size that runs in a blink."""
+"""A problem small enough for slow references, and every attack at a size that runs in a blink."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cptools.core.lazy import load
 from cptools.core.poisons import ATTACKS
-from cptools.core.poisons.base import Poisoning, Task
+from cptools.core.poisons.base import Poisoning, Problem
 
 NUM, SIDE, CLASSES, EPSILON = 10, 8, 3, Fraction(8, 255)
 MEAN, STD = (0.5, 0.45, 0.4), (0.2, 0.25, 0.3)
@@ -27,12 +27,12 @@ SMALL: dict[str, Any] = {
 EVERY_ATTACK = [(alg, mode) for alg, attack in ATTACKS.items() for mode in attack.modes]
 
 
-def task_of(mode: str = "sample", **changes: Any) -> Task:
+def problem_of(mode: str = "sample", **changes: Any) -> Problem:
     fields = {
         "images": IMAGES, "labels": LABELS, "num_classes": CLASSES, "mean": MEAN, "std": STD,
         "mode": mode, "epsilon": float(EPSILON), "seed": 7,
     }  # fmt: skip
-    return Task(**{**fields, **changes})
+    return Problem(**{**fields, **changes})
 
 
 def settings_of(alg: str, mode: str, **changes: Any) -> dict[str, Any]:
@@ -43,10 +43,10 @@ def settings_of(alg: str, mode: str, **changes: Any) -> dict[str, Any]:
 
 
 def attack_of(
-    alg: str, mode: str = "sample", *, task: Task | None = None, **changes: Any
+    alg: str, mode: str = "sample", *, problem: Problem | None = None, **changes: Any
 ) -> Poisoning:
     attack: Poisoning = load(ATTACKS[alg].build)(
-        task or task_of(mode), settings_of(alg, mode, **changes)
+        problem or problem_of(mode), settings_of(alg, mode, **changes)
     )
     return attack
 

@@ -99,8 +99,8 @@ def test_limits_of_the_splits_are_independent():
 @pytest.mark.parametrize(
     ("test", "options", "message"),
     [
-        (None, {}, "give --holdout"),
-        ([0, 1], {"holdout": 0.5}, "leave --holdout out"),
+        (None, {}, "give `holdout=FRACTION`"),
+        ([0, 1], {"holdout": 0.5}, "leave `holdout` out"),
         ([0, 1], {"classes": ["dog"]}, "no class 'dog'; choose from ant, bee, cow"),
         ([0, 1], {"classes": []}, "one class or more"),
         ([0, 1], {"classes": ["cow"]}, "leaves no test image"),

@@ -1,0 +1,351 @@
+"""Reports of `cp-probe`: read, and grouped into conditions, whose lines differ by their seeds."""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cptools.reports.report import Report
+
+_SEEDED = re.compile(r"(?:(?P<name>.*)-)?(?P<seed>\d+)", re.DOTALL)
+_SHARES = ("accuracy", "changed", "close")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A line that tells an accuracy, or another share of images.
+
+    Attributes:
+        accuracy: in percent, as are `low` and `high`.
+        low: lower end of its interval over the images.
+        high: upper end.
+        classifier: of noise alone; empty for an encoder's report.
+        method: of the probe; empty where the report does not say.
+        dataset: name of the dataset; empty where the report does not say.
+        digest: of the dataset.
+        seed: the number at the end of the file's name; None where there is none.
+        share: `accuracy`; or what counts, `changed` images of a dataset, or those of which an
+            encoder holds two views `close`.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    classifier: str
+    method: str
+    dataset: str
+    digest: str
+    seed: int | None
+    share: str = "accuracy"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line of an audit.
+
+    Attributes:
+        score: at least 0; alarm is raised from 1 on.
+        verdict: in a word.
+        dataset: its name; empty where the line does not say.
+        digest: of the dataset.
+    """
+
+    score: float
+    verdict: str
+    dataset: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Probes of the same, over seeds.
+
+    Attributes:
+        name: what a table or picture calls it.
+        probes: one a seed.
+    """
+
+    name: str
+    probes: tuple[Probe, ...]
+
+    @property
+    def label(self) -> str:
+        """What the values are."""
+        return f"{self.probes[0].share} (%)"
+
+    @property
+    def values(self) -> list[float]:
+        """The accuracies, in percent."""
+        return [probe.accuracy for probe in self.probes]
+
+    def by_seed(self) -> dict[int | None, float]:
+        """The accuracies, in percent, by seed.
+
+        Raises:
+            ValueError: a seed has two.
+        """
+        seeds = Counter(probe.seed for probe in self.probes)
+        twice = [seed for seed, count in seeds.items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"{self.name} has several accuracies of seed {twice[0]}; give one, or files of"
+                " other names"
+            )
+        return {probe.seed: probe.accuracy for probe in self.probes}
+
+    def interval(self) -> tuple[float, float, float]:
+        """Mean accuracy and the ends of its 95% interval, in percent.
+
+        Student's over the seeds; of a single probe its own, over the test images.
+        """
+        from cptools.core.evaluation.statistics import mean_interval
+
+        low, high = self.probes[0].low, self.probes[0].high
+        if len(self.probes) > 1:
+            low, high = mean_interval(self.values)
+        return fmean(self.values), max(low, 0), min(high, 100)
+
+    def cell(self) -> tuple[str, str]:
+        """Row and column of a condition that is named ROW.COLUMN.
+
+        Raises:
+            ValueError: it is not.
+        """
+        row, dot, column = self.name.rpartition(".")
+        if not dot:
+            raise ValueError(
+                f"`grid` needs conditions named ROW.COLUMN, not {self.name}; name files"
+                " poison.victim-0.jsonl, or leave `grid` out"
+            )
+        return row, column
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Audits of datasets that were made alike.
+
+    Attributes:
+        name: what a table or picture calls them.
+        findings: one a dataset.
+    """
+
+    name: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def scores(self) -> list[float]:
+        """One a dataset."""
+        return [finding.score for finding in self.findings]
+
+    def summary(self) -> tuple[str, str, str, str]:
+        """Median and range of the scores, number of datasets, and verdicts, most frequent first."""
+        verdicts = Counter(finding.verdict for finding in self.findings).most_common()
+        return (
+            f"{median(self.scores):.2f}",
+            f"{min(self.scores):.2f} to {max(self.scores):.2f}",
+            f"{len(self.scores)}",
+            ", ".join(f"{count} {verdict}" for verdict, count in verdicts),
+        )
+
+
+def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited]]:
+    """Read reports and group them, in the order in which conditions first appear.
+
+    Files whose names are alike but for a hyphen and a number at the end (clean-0.jsonl,
+    clean-1.jsonl) are seeds of one condition. Datasets and classifiers that one file tells apart
+    are conditions of their own. What is given twice counts once: a file, or a copy of it.
+
+    Returns:
+        Accuracies, or audits: one of the two is empty.
+
+    Raises:
+        ValueError: a file holds neither, or has no name; there are both; or a condition has two
+            of one seed, or probes that do not compare.
+    """
+    named: list[tuple[str, list[Probe | Finding]]] = []
+    seen = set()
+    for file in files:
+        text = _text(file)
+        if (Path(file).name, text) in seen:
+            continue
+        seen.add((Path(file).name, text))
+        name, seed = _split(file)
+        lines = _read(file, text, seed)
+        if not name:
+            raise ValueError(f"{file} has no name to tell it by; call it such as clean-0.jsonl")
+        named.append((name, lines))
+    return _group(named)
+
+
+def conditions_of(
+    reports: "Mapping[str, Report | Sequence[Report]]",
+) -> tuple[list[Condition], list[Audited]]:
+    """Group reports by the names of their conditions; several of a name are seeds 0, 1, ... of it.
+
+    Returns:
+        Accuracies, or audits: one of the two is empty.
+
+    Raises:
+        ValueError: one tells neither, there are both, or probes of a name do not compare.
+    """
+    named: list[tuple[str, list[Probe | Finding]]] = []
+    for name, given in reports.items():
+        several = given if isinstance(given, Sequence) else [given]
+        for seed, report in enumerate(several):
+            try:
+                lines = [_line(record, seed) for record in report.records]
+            except (ValueError, LookupError, TypeError, AttributeError):
+                raise ValueError(f"{name} is no report of accuracies, nor an audit") from None
+            named.append((name, lines))
+    if not named:
+        raise ValueError("there is no report; give some")
+    return _group(named)
+
+
+def _group(
+    named: "Iterable[tuple[str, list[Probe | Finding]]]",
+) -> tuple[list[Condition], list[Audited]]:
+    probes: dict[str, list[Probe]] = {}
+    findings: dict[str, list[Finding]] = {}
+    for name, lines in named:
+        several = len({line.digest for line in lines}) > 1
+        for line in lines:
+            words = [name]
+            on = ["on", line.dataset, line.digest[:6]] if several else []
+            if isinstance(line, Finding):
+                findings.setdefault(" ".join([*words, *on]), []).append(line)
+            else:
+                words += [line.classifier] if line.classifier else []
+                probes.setdefault(" ".join([*words, *on]), []).append(line)
+    if probes and findings:
+        raise ValueError(
+            f"{next(iter(findings))} was audited, {next(iter(probes))} is an accuracy; give one or"
+            " the other"
+        )
+    shares = dict.fromkeys(line.share for lines in probes.values() for line in lines)
+    if len(shares) > 1:
+        raise ValueError(
+            f"reports of {' and '.join(shares)} do not go together; give those of one kind"
+        )
+    conditions = [Condition(name, tuple(lines)) for name, lines in probes.items()]
+    for condition in conditions:
+        _check_alike(condition)
+    return (
+        conditions,
+        [Audited(name, tuple(lines)) for name, lines in findings.items()],
+    )
+
+
+def _check_alike(condition: Condition) -> None:
+    """Raise `ValueError` unless the probes of a condition differ in nothing but their seeds."""
+    for what in ("method", "dataset"):
+        found = dict.fromkeys(getattr(probe, what) for probe in condition.probes)
+        if len(found) > 1 and not condition.probes[0].classifier:
+            raise ValueError(
+                f"{condition.name} has probes of more than one {what}, {' and '.join(found)}, which"
+                " do not compare; give files of other names"
+            )
+    if any(probe.seed is not None for probe in condition.probes):
+        condition.by_seed()
+
+
+def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
+    """Read what a paper reports: JSON, an object of conditions and accuracies in percent.
+
+    Returns:
+        The accuracies of those conditions that are among `names`.
+
+    Raises:
+        ValueError: the file holds no such object, or none of the names.
+    """
+    try:
+        values = json.loads(file.read_text("utf-8"))
+        paper = {name: float(value) for name, value in values.items()}
+        if not all(0 <= value <= 100 for value in paper.values()):
+            raise ValueError("no accuracy")
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}; give JSON of a paper's values") from None
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(
+            f"{file} holds no values of a paper; it is to be JSON such as"
+            ' {"clean.simclr": 91.8}, in percent'
+        ) from None
+    if not paper.keys() & set(names):
+        raise ValueError(
+            f"{file} tells nothing of {', '.join(names)}; it names {', '.join(paper) or 'nothing'}"
+        )
+    return {name: value for name, value in paper.items() if name in names}
+
+
+def _text(file: str) -> str:
+    if file == "-":
+        raise ValueError("reports are told apart by the names of their files; give files")
+    try:
+        return Path(file).read_text("utf-8")
+    except UnicodeDecodeError:
+        return ""  # no report
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}; give reports of cp-probe") from None
+
+
+def _read(file: str, text: str, seed: int | None) -> list[Probe | Finding]:
+    """The reports in a file of JSON lines."""
+    reports: list[Probe | Finding] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            reports.append(_line(json.loads(line), seed))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            if not reports:
+                break
+            raise ValueError(
+                f"line {number} of {file} is no report of cp-probe; was it cut off?"
+            ) from None
+    if not reports:
+        raise ValueError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
+    return reports
+
+
+def _split(file: str) -> tuple[str, int | None]:
+    """What a file's name says: a condition, and the seed behind it, if there is one."""
+    stem = Path(file).stem
+    seeded = _SEEDED.fullmatch(stem)
+    return (seeded["name"] or "", int(seeded["seed"])) if seeded else (stem, None)
+
+
+def _line(told: dict[str, Any], seed: int | None) -> Probe | Finding:
+    return _finding(told) if "verdict" in told else _probe(told, seed)
+
+
+def _probe(line: dict[str, Any], seed: int | None) -> Probe:
+    share = next((name for name in _SHARES if f"{name}_percent" in line), "accuracy")
+    probe = Probe(
+        accuracy=line[f"{share}_percent"],
+        low=line["low_percent"],
+        high=line["high_percent"],
+        classifier=str(line.get("classifier", "")),
+        method=str(line.get("settings", {}).get("method", "")),
+        dataset=str(line.get("dataset", "")),
+        digest=str(line.get("dataset_sha256", "")),
+        seed=seed,
+        share=share,
+    )
+    if not 0 <= probe.low <= probe.accuracy <= probe.high <= 100:
+        raise ValueError("no accuracy")
+    return probe
+
+
+def _finding(line: dict[str, Any]) -> Finding:
+    if not 0 <= line["score"] < math.inf:
+        raise ValueError("no score")
+    return Finding(
+        score=line["score"],
+        verdict=str(line["verdict"]),
+        dataset=str(line.get("dataset", "")),
+        digest=str(line.get("dataset_sha256", "")),
+    )

@@ -1,0 +1,401 @@
+"""Datasets by name, folder, archive, file or pipe; and the clean data that a probe needs."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cptools.workflows.histories import chain_name, entry, main_input
+
+if TYPE_CHECKING:
+    from cptools.artifacts.export import About
+    from cptools.artifacts.images import Listing
+    from cptools.artifacts.schema import Dataset, Source
+    from cptools.core.sources.select import Selection
+
+_log = logging.getLogger(__name__)
+
+SOURCES = ("shapes", "cifar10", "cifar100", "stl10")
+
+
+class SourceReader:
+    """A source that looks like the reader of a dataset file: it is made when read.
+
+    Attributes:
+        name: of the dataset.
+        file_name: what files made of it are called.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self.name = path if path in SOURCES else path_name(path)
+        self.file_name = self.name
+
+    def read(self) -> "Dataset":
+        """Make the dataset, as `cp-dataset` does without options.
+
+        Raises:
+            ValueError: it needs some.
+        """
+        from cptools.artifacts.errors import ArtifactError
+
+        try:
+            return make_dataset(self.path, {"seed": 0})
+        except ArtifactError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"`cp.load` {self.path}: {error}") from None
+
+
+class FileReader:
+    """The reader of a dataset file or stream, its header checked.
+
+    Attributes:
+        name: of the dataset.
+        file_name: what files made of it are called.
+    """
+
+    def __init__(self, path: str):
+        from cptools.artifacts.stream import open_artifact
+
+        self.reader = open_artifact(path, expect=("dataset",))
+        self.name = str(self.reader.header["name"])
+        self.file_name = chain_name(self.reader.history) or self.name
+
+    def read(self) -> "Dataset":
+        """Read and check the contents."""
+        from cptools.artifacts.schema import Dataset
+
+        dataset = self.reader.read()
+        assert isinstance(dataset, Dataset)
+        return dataset
+
+
+def is_source(path: str) -> bool:
+    """Whether a path is a source's name, an image folder or an archive: no artifact."""
+    if path in SOURCES:
+        return True
+    if path == "-":
+        return False
+    from cptools.artifacts.images import sniff
+
+    return sniff(path)
+
+
+def open_dataset(path: str) -> SourceReader | FileReader:
+    """Open a source or a file; a file's header is checked now, contents when read."""
+    return SourceReader(path) if is_source(path) else FileReader(path)
+
+
+def path_name(path: str) -> str:
+    """Name of a folder or file without its suffixes; `.` has one too."""
+    return Path(os.path.abspath(path)).name.split(".")[0]  # noqa: PTH100 - links kept
+
+
+def as_typed(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of `cp-dataset` as they are typed, for the history."""
+    return {name: ",".join(v) if name == "classes" else v for name, v in options.items()}
+
+
+def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
+    """Make a dataset from a source: a clean one, or the one that a folder was exported from.
+
+    A folder that `cp-dataset --export` wrote, or an archive of it, gives the exported dataset
+    back, history and source included, if nothing is chosen and the pictures are still the same.
+    If not, it is a source like any other, except that pictures which were not clean when they
+    were exported are no clean source.
+
+    Args:
+        path: name of a source, or an image folder or archive.
+        options: of `cp-dataset`: limit, fraction, limit_test, classes, size, holdout, contrast,
+            seed; what is None or absent was not given.
+
+    Raises:
+        ValueError: an option does not apply to the source.
+        ArtifactError: folder or archive cannot be read.
+        OSError: a download failed.
+    """
+    from cptools.artifacts.history import digest
+    from cptools.artifacts.schema import Dataset, Source
+    from cptools.core.sources.contrast import scale_contrast
+    from cptools.core.sources.select import channel_statistics
+
+    options = {name: value for name, value in options.items() if value is not None}
+    is_clean = True
+    if path == "shapes":
+        name, arrays, classes = path, *_shapes(options)
+    elif path in SOURCES:
+        name, arrays, classes = path, *_torchvision(path, options)
+    else:
+        path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
+        found = _list(path, options)
+        name, arrays, classes = path_name(path), *_images(path, found, options)
+        if found.about is not None:
+            about, restored = _exported(path, found.about, arrays, classes, options)
+            if restored is not None:
+                return restored
+            is_clean = about is not None and about.is_clean
+    train_images, train_labels, test_images, test_labels, train_index = arrays
+    if "contrast" in options and path != "shapes":  # shapes are drawn at their contrast
+        train_images, test_images = (
+            scale_contrast(images, options["contrast"]) for images in (train_images, test_images)
+        )
+    mean, std = channel_statistics(train_images)
+    if not all(std):
+        raise ValueError("a color channel is the same in every pixel; such images teach nothing")
+    dataset = Dataset(
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        train_index,
+        name=name,
+        classes=classes,
+        mean=mean,
+        std=std,
+        source=None,
+        history=(entry("cp-dataset", {"input": path, **as_typed(options)}, {}),),
+    )
+    if not is_clean:
+        return dataset
+    source = Source(name=path, options=options, digest=digest(dataset.arrays()))
+    return replace(dataset, source=source)
+
+
+def clean_dataset(
+    source: "Source | None", given: "str | Dataset | None", *, need: str
+) -> "Dataset":
+    """The clean dataset of a source: read where the user says, or made again and compared.
+
+    Args:
+        source: from an artifact's header.
+        given: the clean dataset or where it can be had; None: the source.
+        need: what it is needed for, for the message.
+
+    Raises:
+        ValueError: it cannot be had, or is another one than the artifact was made of.
+    """
+    from cptools.artifacts.errors import ArtifactError
+    from cptools.artifacts.history import dataset_digest
+
+    if given is not None:
+        return open_dataset(given).read() if isinstance(given, str) else given
+    if source is None:
+        raise ValueError(
+            f"{need} needs the clean dataset, of which nothing is known; give `dataset`"
+        )
+    wanted = f"the clean dataset {source.name} (sha256 {source.digest[:12]})"
+    try:
+        dataset = make_dataset(source.name, source.options)
+    except (ArtifactError, OSError, ValueError, TypeError) as error:  # anybody's header
+        raise ValueError(f"{need} needs {wanted}: {error}; or give it with `dataset`") from None
+    if dataset_digest(dataset) != source.digest:
+        raise ValueError(f"{need} needs {wanted}, but what is there now differs; give `dataset`")
+    return dataset
+
+
+def _shapes(options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    from cptools.core.sources.shapes import CLASSES, shapes
+
+    _allow(options, "shapes", ("limit", "limit_test", "contrast", "size", "seed"))
+    names = {"limit": "train", "limit_test": "test"}
+    arrays = shapes(**{names.get(name, name): value for name, value in options.items()})
+    return (*arrays, None), CLASSES
+
+
+def _torchvision(name: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    from cptools.core.sources.resize import resize
+    from cptools.core.sources.torchvision_sets import SETS
+
+    choices = ("limit", "fraction", "limit_test", "classes", "size", "contrast", "seed")
+    _allow(options, name, choices)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    *arrays, names = SETS[name](Path(cache) / "cptools")
+    (train, labels, test, test_labels, index), classes = select_rows(
+        (*arrays, None), names, options
+    )
+    if "size" in options:
+        train, test = (resize(images, options["size"]) for images in (train, test))
+    return (train, labels, test, test_labels, index), classes
+
+
+def _list(path: str, options: dict[str, Any]) -> "Listing":
+    """What a folder or archive holds, if the options apply to one."""
+    from cptools.artifacts.images import list_images
+
+    choices = ("limit", "fraction", "limit_test", "classes", "size", "holdout", "contrast", "seed")
+    _allow(options, path, choices)
+    return list_images(path)
+
+
+def _images(path: str, found: "Listing", options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    from cptools.artifacts.images import read_images
+    from cptools.core.sources.select import relabel
+
+    if found.test is None and found.about is not None:
+        options = {"holdout": 0, **options}  # it was exported without a test split
+    test = found.test or found.train
+    chosen = choose_rows(
+        found.train.labels, found.test.labels if found.test else None, found.classes, options
+    )
+    names = [found.train.names[row] for row in chosen.train]
+    test_names = [test.names[row] for row in chosen.test]
+    images = read_images(path, names + test_names, size=options.get("size"))
+    return (
+        images[: len(names)],
+        relabel(found.train.labels[chosen.train], chosen.classes),
+        images[len(names) :],
+        relabel(test.labels[chosen.test], chosen.classes),
+        _index(chosen.train, len(found.train.labels)),
+    ), tuple(found.classes[label] for label in chosen.classes)
+
+
+def _exported(
+    path: str,
+    data: bytes,
+    arrays: Any,
+    classes: tuple[str, ...],
+    options: dict[str, Any],
+) -> "tuple[About | None, Dataset | None]":
+    """What an export says of itself, if that can be read, and the dataset, if it still is that."""
+    from cptools.artifacts.errors import ArtifactError
+    from cptools.artifacts.export import ABOUT_FILE, read_about
+
+    names = ("train.images", "train.labels", "test.images", "test.labels")
+    named = dict(zip(names, arrays[:4], strict=True))
+    try:
+        about = read_about(data, named)
+    except ArtifactError as error:
+        _log.warning("%s in %s is left out of account: %s", ABOUT_FILE, path, error)
+        return None, None
+    if set(options) - {"seed"}:
+        return about, None
+    restored = about.restore(named, classes)
+    if restored is None:
+        _log.warning(
+            "%s is not what was exported into it any more; it counts as images without a history",
+            path,
+        )
+    return about, restored
+
+
+def select_rows(
+    arrays: Any, names: tuple[str, ...], options: dict[str, Any]
+) -> tuple[Any, tuple[str, ...]]:
+    """Rows and classes of arrays in memory, by the options of `cp-dataset`.
+
+    Args:
+        arrays: train images and labels, test images and labels, train index or None.
+        names: class names.
+        options: limit, fraction, limit_test, classes, seed.
+    """
+    from cptools.core.sources.select import relabel
+
+    train_images, train_labels, test_images, test_labels, index = arrays
+    chosen = choose_rows(train_labels, test_labels, names, options)
+    rows = _index(chosen.train, len(train_labels))
+    return (
+        train_images[chosen.train],
+        relabel(train_labels[chosen.train], chosen.classes),
+        test_images[chosen.test],
+        relabel(test_labels[chosen.test], chosen.classes),
+        index if rows is None else rows if index is None else index[rows],
+    ), tuple(names[label] for label in chosen.classes)
+
+
+def choose_rows(
+    train_labels: Any, test_labels: Any, names: Any, options: dict[str, Any]
+) -> "Selection":
+    """Rows and classes by the options of `cp-dataset`; see `cptools.core.sources.select.select`."""
+    from cptools.core.sources.select import select
+
+    return select(
+        train_labels,
+        test_labels,
+        names,
+        limit=options.get("limit"),
+        fraction=options.get("fraction"),
+        limit_test=options.get("limit_test"),
+        classes=options.get("classes"),
+        holdout=options.get("holdout"),
+        seed=options.get("seed", 0),
+    )
+
+
+def choose(found: "Dataset", options: dict[str, Any]) -> "Dataset":
+    """Rows of a dataset that exists, by the options of `cp-dataset`.
+
+    Args:
+        found: the dataset.
+        options: limit, fraction, limit_test, classes, seed; what is None or absent was not given.
+
+    Raises:
+        ValueError: what cannot be changed any more is asked for, or rows that are not there.
+    """
+    from cptools.artifacts.history import dataset_digest
+    from cptools.core.sources.select import relabel
+
+    for name in ("size", "holdout", "contrast"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"`{name}` applies to sources, not to a finished dataset; leave it out"
+            )
+    given = {name: value for name, value in options.items() if value is not None}
+    if set(given) <= {"seed"}:
+        return found
+    chosen = choose_rows(found.train_labels, found.test_labels, found.classes, given)
+    kept = found.take(chosen.train, chosen.test)
+    if found.train_index is None and len(kept.train_labels) < len(found.train_labels):
+        kept = replace(kept, train_index=chosen.train)
+    command = entry("cp-dataset", as_typed(given), main_input(dataset_digest(found)))
+    return replace(
+        kept,
+        train_labels=relabel(kept.train_labels, chosen.classes),
+        test_labels=relabel(kept.test_labels, chosen.classes),
+        classes=tuple(found.classes[label] for label in chosen.classes),
+        history=(*found.history, command),
+    )
+
+
+def describe(dataset: "Dataset") -> dict[str, Any]:
+    """Sizes, statistics and digest of a dataset, under stable names with their units."""
+    from cptools.artifacts.history import dataset_digest
+
+    _, _, height, width = dataset.train_images.shape
+    facts: dict[str, Any] = {
+        "name": dataset.name,
+        "train_images": len(dataset.train_images),
+        "test_images": len(dataset.test_images),
+        "height_pixels": height,
+        "width_pixels": width,
+        "classes": list(dataset.classes),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "sha256": dataset_digest(dataset),
+        "source": dataset.source.name if dataset.source else None,
+    }
+    for part in ("train", "test"):
+        numbers = getattr(dataset, f"{part}_perturbation")
+        if numbers is not None:
+            facts[f"{part}_perturbed"] = _count_kinds(dataset.perturbations[n] for n in numbers)
+    return facts
+
+
+def _count_kinds(names: Iterable[str]) -> dict[str, int]:
+    """How many images have had which natural corruptions, whatever their strengths."""
+    kinds = Counter("+".join(s.partition(":")[0] for s in name.split("+")) for name in names)
+    return dict(kinds.most_common())
+
+
+def _index(rows: Any, num: int) -> Any:
+    """The chosen rows, or None where they are all of them."""
+    return None if len(rows) == num else rows
+
+
+def _allow(options: dict[str, Any], name: str, allowed: tuple[str, ...]) -> None:
+    for option in options:
+        if option not in allowed:
+            raise ValueError(f"`{option}` does not apply to {name}; leave it out")

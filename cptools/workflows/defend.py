@@ -1,0 +1,69 @@
+"""Defend a dataset: `cp.defend`, the workflow of `cp-defend`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cptools.workflows.checkpoints import show_settings
+from cptools.workflows.doors import check_artifact, check_seed
+from cptools.workflows.histories import entry, main_input
+from cptools.workflows.progress import Progress, tracker
+
+if TYPE_CHECKING:
+    import torch
+
+    from cptools.artifacts.schema import Dataset
+    from cptools.core.defenses.steps import Step
+
+
+def defend(
+    dataset: "Dataset",
+    steps: "str | Sequence[Step]",
+    *,
+    seed: int = 0,
+    device: "str | torch.device" = "auto",
+    progress: Progress = None,
+) -> "Dataset":
+    """Treat the training images by defenses against poison, in the order given.
+
+    Args:
+        dataset: any; its test images stay as they are.
+        steps: as text, such as "mc:rank=8,jpeg:10" (see `cptools.core.defenses`), or as steps.
+        seed: of everything random, at least 0.
+        device: auto, cpu, cuda or cuda:N.
+        progress: None: a bar in a notebook; True or False: a bar or none.
+
+    Returns:
+        The defended dataset, with a line of history for each step.
+
+    Raises:
+        ValueError: a step, a setting or a value is none; or it cannot be applied to these images.
+    """
+    import torch
+
+    from cptools.artifacts.history import dataset_digest
+    from cptools.core.defenses.steps import BATCH, defend_batches, parse_steps
+    from cptools.core.device import choose_device
+    from cptools.core.random import stream
+
+    check_artifact(dataset, "dataset", name="dataset")
+    check_seed(seed)
+    whole = parse_steps(steps) if isinstance(steps, str) else steps
+    place = choose_device(device)
+    show_settings({"defend": ",".join(map(str, whole)), "seed": seed, "device": place.type})
+    for step in whole:
+        images = torch.from_numpy(dataset.train_images).to(place)
+        defended = tracker(progress)(
+            defend_batches(images, step, stream(seed, "defend", step.name)),
+            total=-(-len(images) // BATCH),
+            describe=lambda _: "",
+            label=step.name,
+        )
+        parameters = {**step.settings(), "seed": seed, "device": place.type}
+        command = entry("cp-defend", parameters, main_input(dataset_digest(dataset)))
+        dataset = replace(
+            dataset,
+            train_images=torch.cat(list(defended)).cpu().numpy(),
+            history=(*dataset.history, command),
+        )
+    return dataset

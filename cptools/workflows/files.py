@@ -1,0 +1,152 @@
+"""From files and sources to artifacts and back: `cp.load` and `cp.save`."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from cptools.core.settings import Setting, check_value  # noqa: TID253 - without torch
+from cptools.workflows.datasets import SOURCES, choose, is_source, make_dataset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from cptools.artifacts.schema import Artifact
+    from cptools.reports.report import Report
+CHOICES = {
+    "limit": Setting(int, "Training images to keep, stratified by class.", 1),
+    "fraction": Setting(float, "The same as a share of them.", 0, 1),
+    "limit_test": Setting(int, "Test images to keep, likewise.", 1),
+    "size": Setting(int, "Side in pixels.", 1),
+    "holdout": Setting(float, "Share of the training images to test on.", 0, 1),
+    "contrast": Setting(float, "Factor on the distance from mid gray.", 0, 1),
+    "seed": Setting(int, "Seed of everything random.", 0),
+}
+"""What a dataset is made by, besides its classes."""
+
+PICTURES = (".png", ".svg")
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    limit: int | None = None,
+    fraction: float | None = None,
+    limit_test: int | None = None,
+    classes: "str | Collection[str] | None" = None,
+    size: int | None = None,
+    holdout: float | None = None,
+    contrast: float | None = None,
+    seed: int = 0,
+) -> Any:
+    """Load a dataset from a source, or any artifact or report from a file.
+
+    Args:
+        source: `shapes`, `cifar10`, `cifar100` or `stl10`; a folder or archive of images in
+            train/CLASS/*.jpg, test/CLASS/*.jpg layout; or a file that cptools wrote.
+        limit: training images to keep, stratified by class; of shapes: to draw.
+        fraction: the same as a share of them; not of shapes.
+        limit_test: test images to keep, likewise; of shapes: to draw.
+        classes: names of the classes to keep.
+        size: side in pixels: resized, of folders and archives the central square.
+        holdout: share of the training images to test on, where there is no test folder.
+        contrast: factor on the distance from mid gray, in [0, 1].
+        seed: of everything random, at least 0.
+
+    Returns:
+        A `Dataset`, `Delta`, `Encoder` or `Report`.
+
+    Raises:
+        ValueError: there is no such source or file, it is damaged, or an argument does not apply.
+        OSError: a download failed.
+    """
+    from cptools.workflows.artifacts import promote
+
+    path = os.fspath(source)
+    if isinstance(classes, str):
+        classes = classes.split(",")
+    options: dict[str, Any] = {
+        "limit": limit, "fraction": fraction, "limit_test": limit_test, "size": size,
+        "holdout": holdout, "contrast": contrast, "seed": seed,
+    }  # fmt: skip
+    options = {name: value for name, value in options.items() if value is not None}
+    for name, value in options.items():
+        try:
+            options[name] = check_value(CHOICES[name], value)
+        except ValueError as error:
+            raise ValueError(f"`{name}`: {error}") from None
+    if classes is not None:
+        options["classes"] = list(classes)
+    if path not in SOURCES and not Path(path).exists():
+        raise ValueError(
+            f"there is no file or source {path}; give a file, a folder or {', '.join(SOURCES)}"
+        )
+    if is_source(path):
+        return promote(make_dataset(path, options))
+    if _is_report(path):
+        artifact: Any = load_report(path)
+    else:
+        from cptools.artifacts.stream import open_artifact
+
+        artifact = open_artifact(path, expect=("dataset", "delta", "encoder")).read()
+    if artifact.kind == "dataset":
+        return promote(choose(artifact, options))
+    unused = [name for name in options if name != "seed"]
+    if unused:
+        raise ValueError(f"`{unused[0]}` does not apply to a {artifact.kind}; leave it out")
+    return artifact if artifact.kind == "report" else promote(artifact)
+
+
+def _is_report(path: str) -> bool:
+    with Path(path).open("rb") as file:
+        return file.read(1) == b"{"
+
+
+def load_report(path: str | os.PathLike[str]) -> "Report":
+    """Read a report of `cp.probe` from its JSON lines.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from cptools.reports.report import parse_report
+
+    try:
+        return parse_report(Path(path).read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def save(thing: "Artifact | Report | Figure", path: str | os.PathLike[str]) -> None:
+    """Write an artifact, a report or a figure to a file, which appears whole or not at all.
+
+    Args:
+        thing: what `cp.load` reads again, or a figure of `cp.plot`.
+        path: the file; of a figure its suffix, .png or .svg, says the format.
+
+    Raises:
+        ValueError: it cannot be written there, or is nothing that cptools writes.
+        OSError: the disk is full or fails.
+    """
+    from cptools.artifacts.schema import KINDS
+    from cptools.artifacts.stream import atomic_write, check_writable, write_artifact
+    from cptools.reports.report import Report
+
+    check_writable(path)
+    if isinstance(thing, tuple(KINDS.values())):
+        write_artifact(cast("Artifact", thing), path)
+    elif isinstance(thing, Report):
+        with atomic_write(path) as file:
+            file.write(thing.to_json().encode())
+    elif hasattr(thing, "savefig"):
+        from cptools.figures.style import save_figure
+
+        suffix = Path(path).suffix.lower()
+        if suffix not in PICTURES:
+            raise ValueError(f"cannot draw a {suffix or 'nameless'} file; name it .png or .svg")
+        with atomic_write(path) as file:
+            save_figure(thing, file, suffix[1:], dpi=200, width=None)  # type: ignore[arg-type]
+    else:
+        raise ValueError(
+            f"a {type(thing).__name__} is no artifact; give what `cp.load`, `cp.generate` or"
+            " another function of cptools returned"
+        )

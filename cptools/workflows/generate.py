@@ -1,0 +1,188 @@
+"""Poison a dataset: `cp.generate`, the workflow of `cp-generate`."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cptools.core.poisons import ATTACKS, attack_settings  # noqa: TID253 - without torch
+from cptools.workflows.checkpoints import note_queue, run_work, to_arrays, training_tensors
+from cptools.workflows.deltas import check_fits
+from cptools.workflows.doors import check_artifact, check_seed, check_word, used_hardware
+from cptools.workflows.histories import entry, main_input
+from cptools.workflows.progress import Progress
+
+if TYPE_CHECKING:
+    import os
+
+    import torch
+    from torch import Tensor
+
+    from cptools.artifacts.schema import Dataset, Delta
+
+
+class Poisoned(NamedTuple):
+    """What an attack made.
+
+    Attributes:
+        dataset: with poisoned training images and the test images as they were.
+        delta: the perturbation, to be kept by whoever owns the clean images.
+    """
+
+    dataset: "Dataset"
+    delta: "Delta"
+
+
+def generate_settings(
+    alg: str = "simclr",
+    mode: str | None = None,
+    *,
+    epsilon: "str | float | Fraction" = "8/255",
+    half: bool = False,
+    recipe: str = "quick",
+    seed: int = 0,
+    **settings: Any,
+) -> dict[str, Any]:
+    """All settings of an attack, checked, with what the recipe fills in; see `generate`.
+
+    Raises:
+        ValueError: a name, a type or a value is none that the attack has.
+    """
+    from cptools.core.epsilon import parse_epsilon
+    from cptools.core.recipes import check_recipe, resolve
+
+    attack = ATTACKS.find(alg)
+    check_recipe(recipe)
+    check_seed(seed)
+    mode = attack.modes[0] if mode is None else mode
+    check_word(mode, ("class", "sample"), name="mode")
+    if mode not in attack.modes:
+        raise ValueError(f"`alg={alg}` has no mode {mode}; give `mode={' or '.join(attack.modes)}`")
+    values = resolve(
+        attack.settings(recipe, mode), settings, context=f"`alg={alg}`", table=attack_settings()
+    )
+    radius = parse_epsilon(epsilon)
+    # Deltas hold fractions; a fraction stays as it was written.
+    is_written = isinstance(epsilon, str) and "/" in epsilon
+    told = "".join(str(epsilon).split()) if is_written else str(radius)
+    return {
+        "alg": alg, "mode": mode, "epsilon": told, "recipe": recipe, "seed": seed, **values,
+        **({"half": True} if half else {}),
+    }  # fmt: skip
+
+
+def generate(
+    dataset: "Dataset",
+    alg: str = "simclr",
+    mode: str | None = None,
+    *,
+    epsilon: "str | float | Fraction" = "8/255",
+    init: "Delta | None" = None,
+    half: bool = False,
+    recipe: str = "quick",
+    seed: int = 0,
+    device: "str | torch.device" = "auto",
+    precision: str = "auto",
+    checkpoint: "str | os.PathLike[str] | None" = None,
+    progress: Progress = None,
+    **settings: Any,
+) -> Poisoned:
+    """Poison a dataset, by Contrastive Poisoning (He, Zha, Katabi, ICLR 2023) or another attack.
+
+    Args:
+        dataset: the clean one; its training images are poisoned.
+        alg: the attack, a key of `cptools.core.poisons.ATTACKS`; a contrastive learner means
+            Contrastive Poisoning (algorithm 1 of its paper).
+        mode: `class`, one perturbation a class, or `sample`, one an image; None: the attack's.
+        epsilon: L-infinity radius in [0, 1] on the pixel scale 0 to 1, such as "8/255".
+        init: where the perturbation starts; a class-wise one is copied to each image.
+        half: keep the delta in float16, and poison by that.
+        recipe: default hyperparameters: `quick` is sized for two CPU cores, `paper` is the paper's.
+        seed: of everything random, at least 0.
+        device: auto, cpu, cuda or cuda:N.
+        precision: of the networks: auto, fp32 or bf16.
+        checkpoint: file to save progress to, and to carry on from.
+        progress: None: a bar in a notebook; True or False: a bar or none.
+        **settings: hyperparameters in place of the recipe's, such as `rounds=10`.
+
+    Returns:
+        The poisoned dataset and the delta, their histories included. No pixel differs from the
+        clean one by more than floor(255 epsilon) gray levels.
+
+    Raises:
+        ValueError: an argument is not what is said here, or does not apply to the attack.
+        FloatingPointError: the training diverged.
+    """
+    from cptools.artifacts.history import dataset_digest, digest
+    from cptools.artifacts.schema import Delta, Input
+    from cptools.core.epsilon import parse_epsilon
+    from cptools.core.lazy import load
+    from cptools.core.poisons.base import Poisoning, Problem
+    from cptools.core.poisons.budget import check_bound, poison_uint8
+
+    check_artifact(dataset, "dataset", name="dataset")
+    told = generate_settings(
+        alg, mode, epsilon=epsilon, half=half, recipe=recipe, seed=seed, **settings
+    )
+    place, bf16 = used_hardware(told, device, precision)
+    clean_digest = dataset_digest(dataset)
+    inputs = main_input(clean_digest)
+    if init is not None:
+        check_artifact(init, "delta", name="init")
+        check_fits(init, dataset, clean_digest)
+        inputs["init"] = Input(digest(init.arrays()), init.history, "delta")
+    command = entry("cp-generate", told, inputs)
+
+    images, labels = training_tensors(dataset, place)
+    note_queue(told, len(images))
+    radius = parse_epsilon(told["epsilon"])
+    problem = Problem(
+        images,
+        labels,
+        num_classes=len(dataset.classes),
+        mean=dataset.mean,
+        std=dataset.std,
+        mode=told["mode"],
+        epsilon=radius,
+        seed=seed,
+        init=None if init is None else _start(init, told["mode"], labels.cpu()),
+        bf16=bf16,
+    )
+    work: Poisoning = load(ATTACKS.find(alg).build)(problem, told)
+    run_work(
+        work,
+        total=work.total,
+        done=lambda: work.round,
+        describe=lambda r: "" if math.isnan(r.loss) else f"loss {r.loss:.3f}",
+        label=f"poisoning ({alg}, {told['mode']}-wise)",
+        progress=progress,
+        checkpoint=checkpoint,
+        command=command,
+    )
+    delta = work.delta.half() if half else work.delta
+    poisoned = poison_uint8(images, delta, problem.rows, radius)
+    check_bound(images, poisoned, radius)
+    history = (*dataset.history, command)
+    noise = Delta(
+        to_arrays({"delta": delta})["delta"],
+        mode=told["mode"],
+        epsilon=told["epsilon"],
+        algorithm=alg,
+        dataset=clean_digest,
+        history=history,
+    )
+    return Poisoned(replace(dataset, train_images=poisoned.cpu().numpy(), history=history), noise)
+
+
+def _start(init: "Delta", mode: str, labels: "Tensor") -> "Tensor":
+    """Where the noise starts: a delta of the mode, or a class-wise one copied to each image."""
+    import torch
+
+    start = torch.from_numpy(init.delta).float()
+    if init.mode == mode:
+        return start
+    if init.mode == "class":
+        return start[labels]
+    raise ValueError(
+        "`init`: a sample-wise delta cannot start a class-wise one; give `mode=sample`"
+    )

@@ -1,0 +1,172 @@
+"""Perturb a dataset: `cp.perturb`, the workflow of `cp-perturb`."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cptools.workflows.checkpoints import show_settings
+from cptools.workflows.deltas import check_fits
+from cptools.workflows.doors import check_artifact, check_seed, check_share, check_word
+from cptools.workflows.histories import earlier_perturbations, entry, main_input
+from cptools.workflows.natural import SPLITS, Plan, choose_share, perturb_naturally, read_plan
+from cptools.workflows.progress import Progress
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from cptools.artifacts.schema import Dataset, Delta
+
+
+def perturb_settings(
+    *,
+    suite: str | None = None,
+    kind: str | None = None,
+    severity: "int | str | None" = None,
+    frame: "int | str | None" = None,
+    mix: bool = False,
+    layer: bool = False,
+    split: str | None = None,
+    noise: bool = False,
+    has_delta: bool = False,
+    epsilon: "str | float | Fraction | None" = None,
+    fraction: float = 1.0,
+    seed: int = 0,
+) -> tuple[dict[str, Any], Plan | None]:
+    """What is told of a perturbation in its history, and the plan of natural corruptions.
+
+    Raises:
+        ValueError: not one of `suite` or `kind`, `noise` and a delta is given, or something that
+            does not apply to it.
+    """
+    from cptools.core.epsilon import parse_epsilon
+
+    is_natural = suite is not None or kind is not None
+    if is_natural + bool(noise) + has_delta != 1:
+        raise ValueError("choose one of `noise`, `delta` and natural corruptions (`suite`, `kind`)")
+    natural = {"severity": severity, "frame": frame, "mix": mix, "layer": layer, "split": split}
+    for name, given in natural.items():
+        if given not in (None, False) and not is_natural:
+            raise ValueError(
+                f"`{name}` does not apply to {'`noise`' if noise else '`delta`'}; leave it out"
+            )
+    if is_natural and epsilon is not None:
+        raise ValueError("`epsilon` does not apply to natural corruptions; leave it out")
+    if has_delta and epsilon is not None:
+        raise ValueError("`epsilon` does not apply to `delta`, which brings its own; leave it out")
+    check_seed(seed)
+    fraction = check_share(fraction, name="fraction")
+    if not is_natural:
+        told: dict[str, Any] = {"fraction": fraction, "seed": seed}
+        if noise:
+            epsilon = "8/255" if epsilon is None else epsilon
+            radius = parse_epsilon(epsilon)
+            told = {
+                "noise": True, "epsilon": epsilon if isinstance(epsilon, str) else str(radius),
+            } | told  # fmt: skip
+        return told, None
+    plan = read_plan(suite=suite, kind=kind, severity=severity, frame=frame, mix=mix, layer=layer)
+    if split is not None:
+        check_word(split, tuple(SPLITS), name="split")
+    return {
+        "suite": suite, "kind": None if kind is None else ",".join(plan.kinds),
+        plan.by: plan.strength, "mix": mix or None, "layer": layer or None,
+        "split": split or "train", "fraction": fraction, "seed": seed,
+    }, plan  # fmt: skip
+
+
+def perturb(
+    dataset: "Dataset",
+    *,
+    suite: str | None = None,
+    kind: str | None = None,
+    severity: "int | str | None" = None,
+    frame: "int | str | None" = None,
+    mix: bool = False,
+    layer: bool = False,
+    split: str | None = None,
+    noise: bool = False,
+    delta: "Delta | None" = None,
+    epsilon: "str | float | Fraction | None" = None,
+    fraction: float = 1.0,
+    seed: int = 0,
+    progress: Progress = None,
+) -> "Dataset":
+    """Perturb images: by natural corruptions, by random noise in the ball, or by a given delta.
+
+    Args:
+        dataset: any.
+        suite: natural corruptions, a key of `cptools.core.perturbations.SUITES`.
+        kind: natural corruptions by name, with commas between them.
+        severity: strength as in CIFAR-10-C, 1 to 5, or "any": drawn for each image.
+        frame: strength as in CIFAR-10-P, 0 to 30 at most, or "any".
+        mix: one of the corruptions, drawn for each image.
+        layer: all of them on one another on every image.
+        split: `train`, `test` or `both`: which images natural corruptions change; None: train.
+        noise: uniform random noise in the L-infinity ball (CP table 1).
+        delta: a perturbation that was made for this dataset.
+        epsilon: radius of `noise` on the pixel scale 0 to 1; None: "8/255".
+        fraction: share of the images to change, a fixed choice by the seed.
+        seed: of everything random, at least 0.
+        progress: None: a bar in a notebook; True or False: a bar or none.
+
+    Returns:
+        The perturbed dataset; natural corruptions are recorded image by image.
+
+    Raises:
+        ValueError: the arguments contradict each other or are not what is said here, or the delta
+            belongs to another dataset.
+    """
+    check_artifact(dataset, "dataset", name="dataset")
+    if delta is not None:
+        check_artifact(delta, "delta", name="delta")
+    told, plan = perturb_settings(
+        suite=suite,
+        kind=kind,
+        severity=severity,
+        frame=frame,
+        mix=mix,
+        layer=layer,
+        split=split,
+        noise=noise,
+        has_delta=delta is not None,
+        epsilon=epsilon,
+        fraction=fraction,
+        seed=seed,
+    )
+    if plan is not None:
+        return perturb_naturally(dataset, plan, told, progress)
+    return _within_the_ball(dataset, delta, told)
+
+
+def _within_the_ball(dataset: "Dataset", delta: "Delta | None", told: dict[str, Any]) -> "Dataset":
+    """Random noise where no delta is given."""
+    import torch
+
+    from cptools.artifacts.history import dataset_digest, digest
+    from cptools.artifacts.schema import Input
+    from cptools.core.epsilon import parse_epsilon
+    from cptools.core.poisons.base import rows_of
+    from cptools.core.poisons.budget import check_bound, poison_uint8
+    from cptools.core.poisons.noise import random_noise
+    from cptools.core.random import stream
+
+    show_settings(told)
+    clean_digest = dataset_digest(dataset)
+    inputs = main_input(clean_digest)
+    images, labels = map(torch.from_numpy, (dataset.train_images, dataset.train_labels))
+    seed, place = told["seed"], earlier_perturbations(dataset.history)
+    if delta is None:
+        radius = parse_epsilon(told["epsilon"])
+        rows = rows_of(labels, "sample")
+        values = random_noise(images.shape, stream(seed, "noise", *place))
+    else:
+        check_fits(delta, dataset, clean_digest)
+        inputs["delta"] = Input(digest(delta.arrays()), delta.history, "delta")
+        radius = parse_epsilon(delta.epsilon)
+        rows = rows_of(labels, delta.mode)
+        values = torch.from_numpy(delta.delta)
+    chosen = choose_share(len(images), told["fraction"], seed, *place)
+    perturbed = images.clone()
+    perturbed[chosen] = poison_uint8(images[chosen], values, rows[chosen], radius)
+    check_bound(images, perturbed, radius)
+    command = entry("cp-perturb", told, inputs)
+    return replace(dataset, train_images=perturbed.numpy(), history=(*dataset.history, command))

@@ -1,0 +1,232 @@
+"""Train an encoder: `cp.pretrain`, the workflow of `cp-pretrain`."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+from cptools.core.defenses import ON_THE_FLY  # noqa: TID253 - a registry, without torch
+from cptools.workflows.checkpoints import note_queue, run_work, to_arrays, training_tensors
+from cptools.workflows.doors import check_artifact, check_seed, check_word, used_hardware
+from cptools.workflows.histories import entry, main_input
+from cptools.workflows.progress import Progress
+from cptools.workflows.pseudo_labels import check_labels_from, pseudo_labels
+
+if TYPE_CHECKING:
+    import os
+
+    import torch
+
+    from cptools.artifacts.schema import Dataset
+    from cptools.artifacts.schema import Encoder as SavedEncoder
+    from cptools.core.settings import Settings
+    from cptools.core.views import DrawsViews
+    from cptools.workflows.artifacts import Encoder
+
+
+def pretrain_settings(
+    alg: str = "simclr",
+    *,
+    dataset_name: str = "",
+    defend: str | None = None,
+    defend_at: str | None = None,
+    recipe: str = "quick",
+    seed: int = 0,
+    **settings: Any,
+) -> dict[str, Any]:
+    """All settings of a training, checked, with what the recipe fills in; see `pretrain`.
+
+    Args:
+        dataset_name: of the dataset; on ImageNet the paper trains otherwise.
+
+    Raises:
+        ValueError: a name, a type or a value is none that the learner has.
+    """
+    from cptools.core import recipes
+
+    check_seed(seed)
+    values = recipes.resolve(
+        recipes.pretrain(recipe, alg=alg, dataset=dataset_name),
+        settings,
+        context=f"`alg={alg}`",
+        table=recipes.pretrain_settings(),
+    )
+    told: dict[str, Any] = {"alg": alg, "recipe": recipe, "seed": seed, **values}
+    return told | _defenses(defend, defend_at)
+
+
+def _defenses(steps: str | None, at: str | None) -> dict[str, str]:
+    """The settings `defend` and `defend_at`, whole; empty where there is no defense."""
+    from cptools.core.defenses.steps import parse_steps
+
+    if steps is None:
+        if at is not None:
+            raise ValueError(f"`defend_at={at}` needs `defend`; give that as well")
+        return {}
+    at = at or "image"
+    check_word(at, tuple(ON_THE_FLY), name="defend_at")
+    try:
+        whole = parse_steps(steps)
+    except ValueError as error:
+        raise ValueError(f"`defend={steps}`: {error}") from None
+    return {"defend": ",".join(map(str, whole)), "defend_at": at}
+
+
+def pretrain(
+    dataset: "Dataset",
+    alg: str = "simclr",
+    *,
+    watch: "Dataset | None" = None,
+    labels_from: "SavedEncoder | None" = None,
+    defend: str | None = None,
+    defend_at: str | None = None,
+    recipe: str = "quick",
+    seed: int = 0,
+    device: "str | torch.device" = "auto",
+    precision: str = "auto",
+    checkpoint: "str | os.PathLike[str] | None" = None,
+    progress: Progress = None,
+    **settings: Any,
+) -> "Encoder":
+    """Train an encoder, as a victim would: by contrastive learning, or by labels (supervised).
+
+    Args:
+        dataset: to train on, clean or poisoned.
+        alg: the learning algorithm, a key of `cptools.core.algorithms.ALGORITHMS`.
+        watch: another dataset, such as the clean one, whose loss, alignment and uniformity are
+            measured after each epoch as well (CP figure 4).
+        labels_from: an encoder of the same images; clusters of its features are pseudo-labels
+            (advcl).
+        defend: defenses applied anew to every view, such as "mc:rank=8,jpeg:10".
+        defend_at: `image` (before a view is drawn of it) or `view`; None: image.
+        recipe: default hyperparameters: `quick` is sized for two CPU cores, `paper` is the paper's.
+        seed: of everything random, at least 0.
+        device: auto, cpu, cuda or cuda:N.
+        precision: of the networks: auto, fp32 or bf16.
+        checkpoint: file to save progress to, and to carry on from.
+        progress: None: a bar in a notebook; True or False: a bar or none.
+        **settings: hyperparameters in place of the recipe's, such as `epochs=100`; `encoder` may
+            be a "package.module:function" or "timm:NAME".
+
+    Returns:
+        The encoder, with its head and the curves of its training.
+
+    Raises:
+        ValueError: an argument is not what is said here, or does not apply to the algorithm.
+        FloatingPointError: the training diverged.
+    """
+    from cptools.artifacts.history import dataset_digest, digest
+    from cptools.artifacts.schema import Input
+    from cptools.core.build import build_learner
+    from cptools.core.training import Pretraining, with_prefix
+    from cptools.workflows.artifacts import Encoder
+
+    check_artifact(dataset, "dataset", name="dataset")
+    told = pretrain_settings(
+        alg,
+        dataset_name=dataset.name,
+        defend=defend,
+        defend_at=defend_at,
+        recipe=recipe,
+        seed=seed,
+        **settings,
+    )
+    check_labels_from(alg, is_given=labels_from is not None)
+    place, bf16 = used_hardware(told, device, precision)
+    inputs = main_input(dataset_digest(dataset))
+    watched: dict[str, Any] = {}
+    if watch is not None:
+        check_artifact(watch, "dataset", name="watch")
+        _check_same_task(watch, dataset)
+        inputs["watch"] = Input(dataset_digest(watch), watch.history, "dataset")
+        watched["watch"], watched["watch_labels"] = training_tensors(watch, place)
+    images, labels = training_tensors(dataset, place)
+    num_classes: int | tuple[int, ...] = len(dataset.classes)
+    if labels_from is not None:
+        check_artifact(labels_from, "encoder", name="labels_from")
+        inputs["labels_from"] = Input(digest(labels_from.arrays()), labels_from.history, "encoder")
+        num_classes, (labels, *others) = pseudo_labels(
+            labels_from,
+            dataset,
+            [] if watch is None else [watched["watch"]],
+            place,
+            seed=seed,
+            bf16=bf16,
+        )
+        if watch is not None:
+            (watched["watch_labels"],) = others
+    command = entry("cp-pretrain", told, inputs)
+    note_queue(told, len(images))
+    learner = build_learner(
+        alg,
+        cast("Settings", told),
+        num_classes=num_classes,
+        mean=dataset.mean,
+        std=dataset.std,
+        device=place,
+        bf16=bf16,
+        seed=seed,
+        size=images.shape[-1],
+    )
+    work = Pretraining(
+        images,
+        labels,
+        learner,
+        _views(told, dataset),
+        epochs=told["epochs"],
+        batch_size=told["batch_size"],
+        warmup_epochs=told["warmup_epochs"],
+        warmup_lr=told["warmup_lr"],
+        seed=seed,
+        **watched,
+    )
+    run_work(
+        work,
+        total=work.epochs,
+        done=lambda: len(work.history),
+        describe=lambda e: f"loss {e.loss:.3f}",
+        label=f"training ({alg})",
+        progress=progress,
+        checkpoint=checkpoint,
+        command=command,
+    )
+    algorithm = learner.algorithm
+    tensors = (
+        with_prefix("backbone", algorithm.encoder.state_dict())
+        | with_prefix("head", algorithm.head.state_dict())
+        | with_prefix("curve", work.curves())
+    )
+    return Encoder(
+        to_arrays(tensors),
+        architecture=algorithm.encoder_prefix + told["encoder"],
+        width=told["width"],
+        feature_dim=algorithm.encoder.feature_dim,
+        algorithm=alg,
+        input_size=images.shape[-1],
+        mean=dataset.mean,
+        std=dataset.std,
+        source=dataset.source,
+        history=(*dataset.history, command),
+    )
+
+
+def _views(told: dict[str, Any], dataset: "Dataset") -> "DrawsViews":
+    """The views of the settings, with the defenses that are applied on the fly."""
+    from cptools.core.build import build_views
+    from cptools.core.defenses.steps import defender, parse_steps
+    from cptools.core.lazy import load
+
+    size = dataset.train_images.shape[-1]
+    views = build_views(cast("Settings", told), size=size, mean=dataset.mean, std=dataset.std)
+    if "defend" not in told:
+        return views
+    defended: DrawsViews = load(ON_THE_FLY[told["defend_at"]])(
+        views, defender(parse_steps(told["defend"]))
+    )
+    return defended
+
+
+def _check_same_task(watch: "Dataset", dataset: "Dataset") -> None:
+    size, wanted = watch.train_images.shape[-1], dataset.train_images.shape[-1]
+    if size != wanted or watch.classes != dataset.classes:
+        raise ValueError(
+            f"`watch` has {size}-pixel images of {len(watch.classes)} classes, the input has"
+            f" {wanted}-pixel images of {len(dataset.classes)}; give the clean dataset of the input"
+        )
