@@ -60,7 +60,8 @@ def one_of(flag: str, values: Collection[str], text: str) -> Any:
 
     def parse(value: str) -> str:
         if value not in values:
-            raise typer.BadParameter(f"{value!r} is not one of {', '.join(values)}")
+            reason = getattr(values, "broken", {}).get(value)  # of another package
+            raise typer.BadParameter(reason or f"{value!r} is not one of {', '.join(values)}")
         return value
 
     return typer.Option(
