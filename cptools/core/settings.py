@@ -126,15 +126,18 @@ def _word(setting: Setting, word: str) -> str:
 
 
 def _fraction(setting: Setting, value: object) -> str:
-    if isinstance(value, Real) and not isinstance(value, bool | Fraction):
-        value = float(value)  # numpy's numbers are written in their own way
+    text = ""
+    if isinstance(value, Fraction | str):
+        text = str(value)
+    elif isinstance(value, Real) and not isinstance(value, bool):
+        text = str(float(value))  # numpy's numbers are written in their own way
     try:
-        number = parse_epsilon(str(value) if isinstance(value, float | Fraction | str) else "")
+        number = parse_epsilon(text)
     except ValueError:
         number = None
     if number is None or not _is_within(setting, number):
         raise ValueError(f"{value!r} is not a number from 0 to 1, such as 8/255")
-    return "".join(str(value).split()) if "/" in str(value) else str(float(number))
+    return "".join(text.split()) if "/" in text else str(float(number))
 
 
 AUGMENTATIONS = ("crop", "flip", "jitter", "gray", "blur")

@@ -83,6 +83,7 @@ def _timm(model: str, size: int) -> nn.Module:
     name = model.partition(".")[0]
     if not timm.is_model(name):
         raise ValueError(f"timm has no model {name}; {_near(name, timm.list_models())}")
+    network: nn.Module
     try:
         try:
             network = timm.create_model(model, num_classes=0, pretrained=False, img_size=size)
@@ -90,7 +91,7 @@ def _timm(model: str, size: int) -> nn.Module:
             network = timm.create_model(model, num_classes=0, pretrained=False)
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         raise ValueError(f"timm:{model} cannot be made: {_told(error)}") from error
-    return cast("nn.Module", network)
+    return network
 
 
 def _near(name: str, models: list[str]) -> str:
