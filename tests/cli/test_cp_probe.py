@@ -141,7 +141,7 @@ def test_dry_run(tool, files):
             "{encoder} --method distances --dataset {small}",
             "trained on images of 32 pixels, shapes",
         ),
-        ("{encoder} --dataset {small}", "was trained on images of 32 pixels, shapes has 16; make"),
+        ("{encoder} --dataset {small}", "was trained on images of 32 pixels, shapes has 16; load"),
         ("{encoder} --dataset {delta}", "is of kind delta; give one of kind dataset"),
         ("{encoder} --dataset nowhere", "cannot read nowhere: No such file or directory;"),
         ("{encoder} --dataset -", "standard input: empty input;"),
@@ -594,7 +594,7 @@ def test_dry_run_of_an_audit(tool, files):
 
 def test_sentences_for_a_terminal(files, supervised):
     """What is printed where standard output is a terminal."""
-    from cptools.workflows.measures import sentence
+    from cptools.reports.report import sentence
 
     base = {
         "accuracy_percent": 12.34, "low_percent": 5.0, "high_percent": 20.06, "total": 200,
@@ -648,7 +648,7 @@ def test_pipelines_end_in_a_report(bash, tmp_path, files, text, rows):
 
 
 def test_how_much_of_a_coreset_is_poisoned(tool, tmp_path, files):
-    from cptools.workflows.measures import sentence
+    from cptools.reports.report import sentence
 
     clean = files / "clean.safetensors"
     part, coreset = tmp_path / "part", tmp_path / "coreset"

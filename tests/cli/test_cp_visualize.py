@@ -200,7 +200,6 @@ def test_rows_that_were_chosen_find_their_clean_images(tool, make, tmp_path, fil
 
 
 def test_clean_rows(tmp_path, files):
-    from cptools.cli._app import UsageError
     from cptools.workflows.clean import clean_rows
 
     clean = open_artifact(files / "clean.safetensors").read()
@@ -211,11 +210,11 @@ def test_clean_rows(tmp_path, files):
     picked = replace(few, train_images=few.train_images[:3], train_index=np.array([62, 0, 8]))
     assert clean_rows(picked, half).tolist() == [31, 0, 4]
     for index in (np.array([1, 0, 8]), np.array([99, 0, 8]), None):
-        with pytest.raises(UsageError, match="give those it was made of with --dataset"):
+        with pytest.raises(ValueError, match="give those it was made of with `dataset`"):
             clean_rows(replace(picked, train_index=index), half)
     assert clean_rows(half, half).tolist() == list(range(32))
     for index in (np.arange(1, 64, 2), np.arange(32)):  # as many, but others
-        with pytest.raises(UsageError, match="not all of which are among the 32 clean ones"):
+        with pytest.raises(ValueError, match="not all of which are among the 32 clean ones"):
             clean_rows(replace(half, train_index=index), half)
 
 
@@ -285,7 +284,7 @@ def test_separability_draws_at_most_ten_classes_and_so_many_points(
     tool, make, tmp_path, monkeypatch
 ):
     """More classes than columns: the first ten are drawn, all are told apart."""
-    from cptools.cli import _pictures
+    from cptools.workflows import pictures as _pictures
 
     clean = make("cp-dataset", "shapes", "--limit", 120, o=tmp_path / "clean")
     labels = np.arange(120) % 12

@@ -23,7 +23,7 @@ from cptools.core.poisons import ATTACKS
 from cptools.core.poisons.budget import poison_uint8
 from cptools.core.poisons.contrastive import AlternatingPoisoning
 from cptools.core.poisons.unlearnable import training_error
-from cptools.core.recipes import PLAIN_VIEWS
+from cptools.core.presets import PLAIN_VIEWS
 from cptools.core.training import batch_number
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from cptools.core.build import build_views
-from cptools.core.recipes import VIEWS
+from cptools.core.presets import VIEWS
 from cptools.core.views import Views, draw_views
 from cptools.core.views.blur import SIGMA, blur, kernel_size
 from cptools.core.views.recipe import AUGMENTATIONS, ViewParams
