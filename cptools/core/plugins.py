@@ -160,16 +160,16 @@ class Registry(Mapping[str, Entry]):
 
 
 @cache
-def _entry_points() -> "EntryPoints | tuple[EntryPoint, ...]":
+def _entry_points() -> "EntryPoints | None":
     """The entry points of installed packages, if one of them may be ours.
 
     Importing importlib.metadata takes 40 ms, a sixth of `--help`, and few have a package to add.
     """
     if not any(map(_mentions_cptools, sys.path)):
-        return ()
+        return None
     from importlib.metadata import entry_points
 
-    return cast("EntryPoints", entry_points())
+    return cast("EntryPoints", entry_points())  # in Python 3.11 it has `select`, but is a dict
 
 
 def _mentions_cptools(folder: str) -> bool:
@@ -186,12 +186,11 @@ def _mentions_cptools(folder: str) -> bool:
     return False
 
 
-def _by_name(
-    points: "EntryPoints | tuple[EntryPoint, ...]", group: str
-) -> "dict[str, list[EntryPoint]]":
+def _by_name(points: "EntryPoints | None", group: str) -> "dict[str, list[EntryPoint]]":
     """The entry points of a group by name, each once, in an order that does not depend on paths."""
     found: dict[str, list[EntryPoint]] = {}
-    for point in sorted((p for p in points if p.group == group), key=lambda p: (p.name, p.value)):
+    ours = () if points is None else points.select(group=group)
+    for point in sorted(ours, key=lambda p: (p.name, p.value)):
         same = found.setdefault(point.name, [])
         if point not in same:
             same.append(point)

@@ -108,6 +108,7 @@ def build_embedding(
     from cptools.core.algorithms import ALGORITHMS
     from cptools.core.build import build_encoder
     from cptools.core.lazy import load
+    from cptools.core.settings import check_value
 
     backbone = build_backbone(encoder, device)
     head = {
@@ -122,8 +123,15 @@ def build_embedding(
         raise ValueError(
             f"unknown algorithm {encoder.algorithm!r}; this version has {', '.join(ALGORITHMS)}"
         )
-    kind = load(ALGORITHMS[encoder.algorithm].build)
-    options: dict[str, Any] = {}
+    entry = ALGORITHMS[encoder.algorithm]
+    kind = load(entry.build)
+    told: dict[str, Any] = {**entry.quick}
+    for step in encoder.history:
+        if step.tool == "cp-pretrain":
+            told |= step.parameters
+    options: dict[str, Any] = {
+        name: check_value(setting, told[name]) for name, setting in entry.own_settings.items()
+    }
     if kind.needs_pixels:
         options |= {"mean": encoder.mean, "std": encoder.std}
     if kind.needs_classes:

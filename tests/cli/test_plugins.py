@@ -99,6 +99,8 @@ def test_an_algorithm_and_an_encoder(folder, work, clean, made):
     done = outside(folder, "cp-probe", work / "encoder", "--method", "knn", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["architecture"] == "patches"
+    done = outside(folder, "cp-probe", work / "encoder", "--method", "distances", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
     paper = outside(folder, "cp-pretrain", clean, "--alg", "barlow", "--recipe", "paper", "-n")
     assert json.loads(paper.stdout)["head_dim"] == 8192
 
