@@ -10,7 +10,6 @@ import pkgutil
 import re
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +86,7 @@ def make_pages(folder: Path) -> None:
     pages = {name: _text(Path(path), folder) for name, path in TEXTS.items()}
     pages |= {path.stem: markdown(path.read_text("utf-8")) for path in ROOT.glob("man/*.1")}
     for name in PACKAGES:
-        if find_spec(name):
-            pages |= _reference(name)
+        pages |= _reference(name)
     pages["cptools.api"] = _public()
     folder.mkdir(exist_ok=True)
     for path in folder.glob("*.md"):
