@@ -201,7 +201,10 @@ def conditions_of(
             try:
                 lines = [_line(record, seed) for record in report.records]
             except (ValueError, LookupError, TypeError, AttributeError):
-                raise ValueError(f"{name} is no report of accuracies, nor an audit") from None
+                raise ValueError(
+                    f"{name} is no report of accuracies, nor an audit; give what `cp.probe` or"
+                    " `cp.audit` returned"
+                ) from None
             named.append((name, lines))
     if not named:
         raise ValueError("there is no report; give some")

@@ -89,10 +89,10 @@ class Encoder(schema.Encoder):
             ValueError: the architecture is unknown or not to be trusted, or the weights are not
                 its own.
         """
-        from cptools.core.device import choose_device
+        from cptools.workflows.doors import used_device
         from cptools.workflows.encoders import build_backbone
 
-        return build_backbone(self, choose_device(device), trust=trust)
+        return build_backbone(self, used_device(device), trust=trust)
 
 
 def promote(artifact: schema.Artifact) -> schema.Artifact:
