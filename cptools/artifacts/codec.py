@@ -91,7 +91,7 @@ def validate(artifact: Artifact) -> None:
     for name, array in artifact.arrays().items():
         if not isinstance(array, np.ndarray):
             raise ArtifactError(
-                f"tensor {name!r} is a {type(array).__name__}; give a numpy array"
+                f"tensor {name!r} is a {type(array).__name__}, not a numpy array; convert it"
             )
     try:
         header = encode(artifact)

@@ -52,7 +52,7 @@ class Images(torch.utils.data.Dataset[tuple[Any, int]]):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         image, label = self.data[index], int(self.targets[index])
         if self.transform is not None:
-            return self.transform(image), label
+            return self.transform(image.clone()), label  # it may work in place
         return image.float() / 255, label
 
 

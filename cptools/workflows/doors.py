@@ -49,7 +49,8 @@ def check_artifact(value: object, *kinds: str, name: str) -> "Artifact":
 
     if not isinstance(value, tuple(KINDS[kind] for kind in kinds)):
         raise ValueError(
-            f"`{name}` is {_what(value)}; give a {' or '.join(kinds)}{_instead(value, kinds[0])}"
+            f"`{name}` is {_a(getattr(value, 'kind', type(value).__name__))}; give"
+            f" {' or '.join(map(_a, kinds))}{_instead(value, kinds[0])}"
         )
     artifact = cast("Artifact", value)
     _check_contents(artifact, name)
@@ -67,9 +68,8 @@ def check_given(value: object, *, name: str) -> "str | Dataset":
     return cast("Dataset", check_artifact(value, "dataset", name=name))
 
 
-def _what(value: object) -> str:
-    word = str(getattr(value, "kind", type(value).__name__))
-    return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"
+def _a(word: str) -> str:
+    return f"{'an' if word[:1] in 'aei' else 'a'} {word}"
 
 
 def _instead(value: object, kind: str) -> str:

@@ -1,11 +1,12 @@
 """Measure encoders and datasets: `cp.probe` and `cp.audit`, the workflow of `cp-probe`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cptools.core.recipes import PROBE_METHODS, PROBE_SETTINGS  # noqa: TID253 - without torch
 from cptools.reports.report import Report
-from cptools.workflows.datasets import clean_dataset
+from cptools.workflows.datasets import SOURCES, clean_dataset
 from cptools.workflows.doors import (
     PRECISIONS,
     check_artifact,
@@ -171,7 +172,13 @@ def _given(dataset: "Given | Sequence[Given] | None") -> "tuple[Given, ...]":
     if dataset is None:
         return ()
     several = dataset if isinstance(dataset, list | tuple) else [dataset]
-    return tuple(check_given(one, name="dataset") for one in several)
+    given = tuple(check_given(one, name="dataset") for one in several)
+    for one in given:
+        if isinstance(one, str) and one not in (*SOURCES, "-") and not Path(one).exists():
+            raise ValueError(
+                f"`dataset`: cannot read {one}: No such file or directory; give another"
+            )
+    return given
 
 
 def audit(
