@@ -215,9 +215,9 @@ def test_a_checkpoint_carries_on_to_the_same_bytes(
     resumed = made(checkpoint=path, progress=count)
     assert counts[0] < 3
     assert saved(resumed) == saved(made())
-    with pytest.raises(ValueError, match="`checkpoint`: .* of another command"):
+    with pytest.raises(ValueError, match=r"`checkpoint`: .* of another command"):
         made(checkpoint=path, seed=1)
     (tmp_path / "data").write_bytes(saved(data))
-    with pytest.raises(ValueError, match="`checkpoint`: .*is of kind dataset"):
+    with pytest.raises(ValueError, match=r"`checkpoint`: .*is of kind dataset"):
         made(checkpoint=tmp_path / "data")
     assert (tmp_path / "data").read_bytes() == saved(data)
