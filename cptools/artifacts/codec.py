@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.fields import Fields
-from cptools.artifacts.frame import Array, Spec
+from cptools.artifacts.frame import Array, Spec, layout
 from cptools.artifacts.provenance import (
     history_from_json,
     history_to_json,
@@ -78,6 +80,27 @@ def decode(header: object, specs: Mapping[str, Spec]) -> dict[str, Any]:
     except RecursionError:
         raise ArtifactError("damaged header: history too deep; make the file again") from None
     return {"kind": kind, **_DECODERS[kind](fields, specs), "history": history}
+
+
+def validate(artifact: Artifact) -> None:
+    """Check an artifact that was put together in memory as strictly as one that is read.
+
+    Raises:
+        ArtifactError: a reader would refuse it.
+    """
+    for name, array in artifact.arrays().items():
+        if not isinstance(array, np.ndarray):
+            raise ArtifactError(
+                f"tensor {name!r} is a {type(array).__name__}, not a numpy array; convert it"
+            )
+    try:
+        header = encode(artifact)
+    except (TypeError, ValueError, AttributeError):  # a field is not even of the right type
+        raise ArtifactError(
+            "a field besides the tensors has another type than is documented; set it right"
+        ) from None
+    decode(header, layout(artifact.arrays()))
+    artifact.check()
 
 
 def build(decoded: Mapping[str, Any], arrays: dict[str, Array]) -> Artifact:

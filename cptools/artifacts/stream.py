@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from cptools.artifacts.atomic import atomic_write, check_writable
-from cptools.artifacts.codec import build, decode, encode
+from cptools.artifacts.codec import build, decode, encode, validate
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.frame import (
     Array,
@@ -169,11 +169,11 @@ def write_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> None:
     Raises:
         ArtifactError: for an artifact that a reader would refuse, and for a terminal.
     """
+    validate(artifact)
     arrays = artifact.arrays()
     specs = layout(arrays)
     header = encode_header(specs, {_KEY: dump_json(encode(artifact))})
     _parse(header[8:])
-    artifact.check()
     with atomic_write(path) as stream:
         if stream.isatty():
             raise ArtifactError("binary data does not go to a terminal; use -o FILE or a pipe")

@@ -11,7 +11,8 @@ from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._streams import deliver, delivery, plan_output, resolve_input
 from cptools.reports import tables
-from cptools.reports.records import read_conditions, read_paper
+from cptools.reports.records import read_conditions, read_paper, read_rows
+from cptools.reports.report import to_csv
 from cptools.workflows.foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
 
 TOOLS = {
@@ -120,6 +121,10 @@ def report(
             help="A paper's values beside ours: JSON, accuracies in percent by condition.",
         ),
     ] = None,
+    csv: Annotated[
+        bool,
+        typer.Option("--csv", help="In place of the table: every line of the reports, as CSV."),
+    ] = False,
 ) -> None:
     """Sum up probes over seeds as a Markdown table.
 
@@ -129,9 +134,14 @@ def report(
     a single probe it is that probe's own, over the test images. Of audits: scores, verdicts, and
     how well the score tells each condition from the first, which is to be the benign one.
     """
+    used = {"grid": grid, "against": against, "relative": relative, "paper": paper}
+    if csv:
+        for name in (name for name, value in used.items() if value):
+            raise UsageError(f"--{name} is for the table, not for --csv; leave one out")
+        typer.echo(to_csv(read_rows(files)), nl=False)
+        return
     conditions, audits = read_conditions(files)
     if audits:
-        used = {"grid": grid, "against": against, "relative": relative, "paper": paper}
         for name in (name for name, value in used.items() if value):
             raise UsageError(f"--{name} is for accuracies; leave it out")
         table = tables.audits(audits)

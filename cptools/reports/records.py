@@ -4,11 +4,13 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cptools.reports.report import columns
 
 if TYPE_CHECKING:
     from cptools.reports.report import Report
@@ -168,7 +170,42 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         ValueError: a file holds neither, or has no name; there are both; or a condition has two
             of one seed, or probes that do not compare.
     """
-    named: list[tuple[str, list[Probe | Finding]]] = []
+    return _group(
+        [(source.condition, [line for _, line in source.lines]) for source in _sources(files)]
+    )
+
+
+def read_rows(files: Sequence[str]) -> list[dict[str, Any]]:
+    """Read reports as rows of a table in long form, one a record.
+
+    Returns:
+        Of each: the file, the condition and the seed that its name tells, and the record's
+        `columns`. What is given twice counts once.
+
+    Raises:
+        ValueError: a file holds no reports, or has no name.
+    """
+    return [
+        {
+            "file": source.file, "condition": source.condition, "seed": source.seed,
+            **columns(record),
+        }
+        for source in _sources(files)
+        for record, _ in source.lines
+    ]  # fmt: skip
+
+
+class _Source(NamedTuple):
+    """A file of reports: what its name tells, and its records, each read as well."""
+
+    file: str
+    condition: str
+    seed: int | None
+    lines: list[tuple[dict[str, Any], Probe | Finding]]
+
+
+def _sources(files: Sequence[str]) -> Iterator[_Source]:
+    """The files, without copies of those before."""
     seen = set()
     for file in files:
         text = _text(file)
@@ -179,8 +216,7 @@ def read_conditions(files: Sequence[str]) -> tuple[list[Condition], list[Audited
         lines = _read(file, text, seed)
         if not name:
             raise ValueError(f"{file} has no name to tell it by; call it such as clean-0.jsonl")
-        named.append((name, lines))
-    return _group(named)
+        yield _Source(file, name, seed, lines)
 
 
 def conditions_of(
@@ -201,7 +237,10 @@ def conditions_of(
             try:
                 lines = [_line(record, seed) for record in report.records]
             except (ValueError, LookupError, TypeError, AttributeError):
-                raise ValueError(f"{name} is no report of accuracies, nor an audit") from None
+                raise ValueError(
+                    f"{name} is no report of accuracies, nor an audit; give what `cp.probe` or"
+                    " `cp.audit` returned"
+                ) from None
             named.append((name, lines))
     if not named:
         raise ValueError("there is no report; give some")
@@ -294,12 +333,13 @@ def _text(file: str) -> str:
         raise ValueError(f"{file}: {error.strerror}; give reports of cp-probe") from None
 
 
-def _read(file: str, text: str, seed: int | None) -> list[Probe | Finding]:
-    """The reports in a file of JSON lines."""
-    reports: list[Probe | Finding] = []
+def _read(file: str, text: str, seed: int | None) -> list[tuple[dict[str, Any], Probe | Finding]]:
+    """The reports in a file of JSON lines, as they stand and read."""
+    reports: list[tuple[dict[str, Any], Probe | Finding]] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            reports.append(_line(json.loads(line), seed))
+            told = json.loads(line)
+            reports.append((told, _line(told, seed)))
         except (ValueError, LookupError, TypeError, AttributeError):
             if not reports:
                 break

@@ -52,7 +52,7 @@ class Images(torch.utils.data.Dataset[tuple[Any, int]]):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         image, label = self.data[index], int(self.targets[index])
         if self.transform is not None:
-            return self.transform(image), label
+            return self.transform(image.clone()), label  # it may work in place
         return image.float() / 255, label
 
 
@@ -89,10 +89,10 @@ class Encoder(schema.Encoder):
             ValueError: the architecture is unknown or not to be trusted, or the weights are not
                 its own.
         """
-        from cptools.core.device import choose_device
+        from cptools.workflows.doors import used_device
         from cptools.workflows.encoders import build_backbone
 
-        return build_backbone(self, choose_device(device), trust=trust)
+        return build_backbone(self, used_device(device), trust=trust)
 
 
 def promote(artifact: schema.Artifact) -> schema.Artifact:

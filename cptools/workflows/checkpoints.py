@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cptools.workflows.doors import check_path, naming
 from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def run_work(
         checkpoint: file to carry on from if it is there, and to save to; None for neither.
         command: which command this is; a checkpoint of another is refused.
     """
+    check_checkpoint(checkpoint)
     path = None if checkpoint is None else Path(checkpoint)
-    check_checkpoint(path)
     if path is not None and path.exists():
         _restore(work, path, command)
         _log.info("carrying on from %s: %d of %d done", path, done(), total)
@@ -84,20 +85,22 @@ def run_work(
             saved = time.monotonic()
 
 
-def check_checkpoint(path: Path | None) -> None:
+def check_checkpoint(checkpoint: "str | os.PathLike[str] | None") -> None:
     """Make sure, before long work, that a checkpoint can be saved.
 
     Raises:
-        ArtifactError: it cannot, or what is there is no checkpoint.
+        ValueError: it cannot, or what is there is no checkpoint.
     """
-    if path is None:
+    if checkpoint is None:
         return
     from cptools.artifacts.atomic import check_writable
     from cptools.artifacts.stream import open_artifact
 
-    check_writable(path)
-    if path.exists():
-        open_artifact(path, expect=("checkpoint",)).close()
+    with naming("checkpoint"):
+        path = check_path(checkpoint, name="checkpoint")
+        check_writable(path)
+        if Path(path).exists():
+            open_artifact(path, expect=("checkpoint",)).close()
 
 
 def fingerprint(command: "Entry") -> str:
@@ -127,8 +130,8 @@ def _restore(work: Work, path: Path, command: "Entry") -> None:
     assert isinstance(saved, Checkpoint)
     if saved.command != fingerprint(command):
         raise ValueError(
-            f"{path} is the checkpoint of another command (other settings, input or version);"
-            " remove it or name another file"
+            f"`checkpoint`: {path} is the checkpoint of another command (other settings, input or"
+            " version); remove it or name another file"
         )
     work.restore({name: torch.from_numpy(array) for name, array in saved.tensors.items()})
 

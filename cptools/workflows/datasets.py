@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cptools.workflows.doors import naming
 from cptools.workflows.histories import chain_name, entry, main_input
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def clean_dataset(
     from cptools.artifacts.history import dataset_digest
 
     if given is not None:
-        return open_dataset(given).read() if isinstance(given, str) else given
+        return read_given(given)
     if source is None:
         raise ValueError(
             f"{need} needs the clean dataset, of which nothing is known; give `dataset`"
@@ -195,6 +196,18 @@ def clean_dataset(
     if dataset_digest(dataset) != source.digest:
         raise ValueError(f"{need} needs {wanted}, but what is there now differs; give `dataset`")
     return dataset
+
+
+def read_given(given: "str | Dataset") -> "Dataset":
+    """The dataset that a parameter `dataset` names, or is.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    if not isinstance(given, str):
+        return given
+    with naming("dataset"):
+        return open_dataset(given).read()
 
 
 def _shapes(options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:

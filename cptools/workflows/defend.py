@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cptools.workflows.checkpoints import show_settings
-from cptools.workflows.doors import check_artifact, check_seed
+from cptools.workflows.doors import check_artifact, check_seed, naming, used_device
 from cptools.workflows.histories import entry, main_input
 from cptools.workflows.progress import Progress, tracker
 
@@ -42,18 +42,18 @@ def defend(
     import torch
 
     from cptools.artifacts.history import dataset_digest
-    from cptools.core.defenses.steps import BATCH, defend_batches, parse_steps
-    from cptools.core.device import choose_device
+    from cptools.core.defenses.steps import BATCH, defend_batches
     from cptools.core.random import stream
 
     check_artifact(dataset, "dataset", name="dataset")
-    check_seed(seed)
-    whole = parse_steps(steps) if isinstance(steps, str) else steps
-    place = choose_device(device)
+    track = tracker(progress)
+    seed = check_seed(seed)
+    whole = _read_steps(steps)
+    place = used_device(device)
     show_settings({"defend": ",".join(map(str, whole)), "seed": seed, "device": place.type})
     for step in whole:
         images = torch.from_numpy(dataset.train_images).to(place)
-        defended = tracker(progress)(
+        defended = track(
             defend_batches(images, step, stream(seed, "defend", step.name)),
             total=-(-len(images) // BATCH),
             describe=lambda _: "",
@@ -67,3 +67,17 @@ def defend(
             history=(*dataset.history, command),
         )
     return dataset
+
+
+def _read_steps(steps: "str | Sequence[Step]") -> "Sequence[Step]":
+    """Steps, whatever they were given as."""
+    from cptools.core.defenses.steps import Step, parse_steps
+
+    if isinstance(steps, str):
+        with naming("steps"):
+            return parse_steps(steps)
+    if isinstance(steps, list | tuple) and steps and all(isinstance(s, Step) for s in steps):
+        return steps
+    raise ValueError(
+        f"`steps` {steps!r} names no defense; give some as text, such as 'mc:rank=8,jpeg:10'"
+    )

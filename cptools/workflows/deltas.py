@@ -22,13 +22,14 @@ def read_delta(path: "str | os.PathLike[str]") -> "Delta":
     return delta
 
 
-def check_fits(delta: "Delta", dataset: "Dataset", digest: str | None = None) -> None:
+def check_fits(delta: "Delta", dataset: "Dataset", digest: str | None = None, *, name: str) -> None:
     """Refuse a delta that was not made for this dataset.
 
     Args:
         delta: what would be applied.
         dataset: what it would be applied to.
         digest: of that dataset's tensors, where it is known already.
+        name: of the parameter to give in another way.
 
     Raises:
         ValueError: another dataset, number of rows or image size.
@@ -38,15 +39,15 @@ def check_fits(delta: "Delta", dataset: "Dataset", digest: str | None = None) ->
     digest = digest or dataset_digest(dataset)
     if delta.dataset != digest:
         raise ValueError(
-            f"the delta belongs to the dataset {delta.dataset[:12]}, this one is {digest[:12]};"
-            " give the dataset that it was made for"
+            f"`{name}`: the delta belongs to the dataset {delta.dataset[:12]}, this one is"
+            f" {digest[:12]}; give the dataset that it was made for"
         )
     num = len(dataset.classes) if delta.mode == "class" else len(dataset.train_images)
     if len(delta.delta) != num or delta.delta.shape[1:] != dataset.train_images.shape[1:]:
         raise ValueError(
-            f"the {delta.mode}-wise delta is {'x'.join(map(str, delta.delta.shape))}, the dataset"
-            f" has {len(dataset.train_images)} images of {dataset.train_images.shape[-1]} pixels in"
-            f" {len(dataset.classes)} classes; give the dataset that it was made for"
+            f"`{name}`: the {delta.mode}-wise delta is {'x'.join(map(str, delta.delta.shape))}, the"
+            f" dataset has {len(dataset.train_images)} images of {dataset.train_images.shape[-1]}"
+            f" pixels in {len(dataset.classes)} classes; give the dataset that it was made for"
         )
 
 
@@ -67,7 +68,7 @@ def poisoned_images(delta: "Delta", dataset: "Dataset", chosen: Any) -> Any:
     from cptools.core.poisons.base import rows_of
     from cptools.core.poisons.budget import poison_uint8
 
-    check_fits(delta, dataset)
+    check_fits(delta, dataset, name="dataset")
     images = torch.from_numpy(dataset.train_images[chosen])
     rows = rows_of(torch.from_numpy(dataset.train_labels), delta.mode)[chosen]
     noise = torch.from_numpy(delta.delta)

@@ -1,18 +1,21 @@
 """From files and sources to artifacts and back: `cp.load` and `cp.save`."""
 
 import os
+import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 from cptools.core.settings import Setting, check_value  # noqa: TID253 - without torch
 from cptools.workflows.datasets import SOURCES, choose, is_source, make_dataset
+from cptools.workflows.doors import check_path, check_seed, naming
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cptools.artifacts.schema import Artifact
     from cptools.reports.report import Report
+
 CHOICES = {
     "limit": Setting(int, "Training images to keep, stratified by class.", 1),
     "fraction": Setting(float, "The same as a share of them.", 0, 1),
@@ -20,11 +23,10 @@ CHOICES = {
     "size": Setting(int, "Side in pixels.", 1),
     "holdout": Setting(float, "Share of the training images to test on.", 0, 1),
     "contrast": Setting(float, "Factor on the distance from mid gray.", 0, 1),
-    "seed": Setting(int, "Seed of everything random.", 0),
 }
-"""What a dataset is made by, besides its classes."""
+"""What a dataset is made by, besides its classes and the seed."""
 
-PICTURES = (".png", ".svg")
+PICTURES: "dict[str, Literal['png', 'svg']]" = {".png": "png", ".svg": "svg"}
 
 
 def load(
@@ -62,24 +64,21 @@ def load(
     """
     from cptools.workflows.artifacts import promote
 
-    path = os.fspath(source)
-    if isinstance(classes, str):
-        classes = classes.split(",")
+    path = check_path(source, name="source")
     options: dict[str, Any] = {
         "limit": limit, "fraction": fraction, "limit_test": limit_test, "size": size,
-        "holdout": holdout, "contrast": contrast, "seed": seed,
+        "holdout": holdout, "contrast": contrast, "seed": check_seed(seed),
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
-    for name, value in options.items():
-        try:
-            options[name] = check_value(CHOICES[name], value)
-        except ValueError as error:
-            raise ValueError(f"`{name}`: {error}") from None
+    for name in CHOICES.keys() & options:
+        with naming(name):
+            options[name] = check_value(CHOICES[name], options[name])
     if classes is not None:
-        options["classes"] = list(classes)
-    if path not in SOURCES and not Path(path).exists():
+        options["classes"] = _names(classes)
+    if path not in SOURCES and not (path and Path(path).exists()):
         raise ValueError(
-            f"there is no file or source {path}; give a file, a folder or {', '.join(SOURCES)}"
+            f"`source`: there is no file or source {path!r}; give a file, a folder or"
+            f" {', '.join(SOURCES)}"
         )
     if is_source(path):
         return promote(make_dataset(path, options))
@@ -97,7 +96,16 @@ def load(
     return artifact if artifact.kind == "report" else promote(artifact)
 
 
+def _names(classes: "str | Collection[str]") -> list[str]:
+    names = classes.split(",") if isinstance(classes, str) else classes
+    if not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"`classes` {classes!r} are no names; give some, such as ['disk', 'ring']")
+    return [*names]
+
+
 def _is_report(path: str) -> bool:
+    if not Path(path).is_file():  # to look into a pipe would take from it
+        return False
     with Path(path).open("rb") as file:
         return file.read(1) == b"{"
 
@@ -131,22 +139,32 @@ def save(thing: "Artifact | Report | Figure", path: str | os.PathLike[str]) -> N
     from cptools.artifacts.stream import atomic_write, check_writable, write_artifact
     from cptools.reports.report import Report
 
-    check_writable(path)
+    path = check_path(path, name="path")
+    with naming("path"):
+        check_writable(path)
     if isinstance(thing, tuple(KINDS.values())):
         write_artifact(cast("Artifact", thing), path)
     elif isinstance(thing, Report):
         with atomic_write(path) as file:
             file.write(thing.to_json().encode())
-    elif hasattr(thing, "savefig"):
+    elif _is_figure(thing):
         from cptools.figures.style import save_figure
 
         suffix = Path(path).suffix.lower()
         if suffix not in PICTURES:
-            raise ValueError(f"cannot draw a {suffix or 'nameless'} file; name it .png or .svg")
+            raise ValueError(
+                f"`path`: cannot draw a {suffix or 'nameless'} file; name it .png or .svg"
+            )
         with atomic_write(path) as file:
-            save_figure(thing, file, suffix[1:], dpi=200, width=None)  # type: ignore[arg-type]
+            save_figure(thing, file, PICTURES[suffix], dpi=200, width=None)
     else:
         raise ValueError(
-            f"a {type(thing).__name__} is no artifact; give what `cp.load`, `cp.generate` or"
-            " another function of cptools returned"
+            f"`thing` is of type {type(thing).__name__}; give a dataset, a delta, an encoder, a"
+            " report or a figure, one at a time"
         )
+
+
+def _is_figure(thing: object) -> "TypeGuard[Figure]":
+    """Whether it is a figure, asked without importing matplotlib: whoever has one has that too."""
+    figures = sys.modules.get("matplotlib.figure")
+    return figures is not None and isinstance(thing, figures.Figure)

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cptools.core.poisons import ATTACKS, attack_settings  # noqa: TID253 - without torch
 from cptools.workflows.checkpoints import note_queue, run_work, to_arrays, training_tensors
 from cptools.workflows.deltas import check_fits
-from cptools.workflows.doors import check_artifact, check_seed, check_word, used_hardware
+from cptools.workflows.doors import (
+    check_artifact,
+    check_flag,
+    check_seed,
+    check_word,
+    naming,
+    read_epsilon,
+    used_hardware,
+)
 from cptools.workflows.histories import entry, main_input
-from cptools.workflows.progress import Progress
+from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
     import os
@@ -48,12 +56,13 @@ def generate_settings(
     Raises:
         ValueError: a name, a type or a value is none that the attack has.
     """
-    from cptools.core.epsilon import parse_epsilon
     from cptools.core.recipes import check_recipe, resolve
 
-    attack = ATTACKS.find(alg)
+    with naming("alg"):
+        attack = ATTACKS.find(alg)
     check_recipe(recipe)
-    check_seed(seed)
+    check_flag(half, name="half")
+    seed = check_seed(seed)
     mode = attack.modes[0] if mode is None else mode
     check_word(mode, ("class", "sample"), name="mode")
     if mode not in attack.modes:
@@ -61,7 +70,7 @@ def generate_settings(
     values = resolve(
         attack.settings(recipe, mode), settings, context=f"`alg={alg}`", table=attack_settings()
     )
-    radius = parse_epsilon(epsilon)
+    radius = read_epsilon(epsilon)
     # Deltas hold fractions; a fraction stays as it was written.
     is_written = isinstance(epsilon, str) and "/" in epsilon
     told = "".join(str(epsilon).split()) if is_written else str(radius)
@@ -121,6 +130,7 @@ def generate(
     from cptools.core.poisons.budget import check_bound, poison_uint8
 
     check_artifact(dataset, "dataset", name="dataset")
+    track = tracker(progress)
     told = generate_settings(
         alg, mode, epsilon=epsilon, half=half, recipe=recipe, seed=seed, **settings
     )
@@ -129,7 +139,7 @@ def generate(
     inputs = main_input(clean_digest)
     if init is not None:
         check_artifact(init, "delta", name="init")
-        check_fits(init, dataset, clean_digest)
+        check_fits(init, dataset, clean_digest, name="init")
         inputs["init"] = Input(digest(init.arrays()), init.history, "delta")
     command = entry("cp-generate", told, inputs)
 
@@ -144,7 +154,7 @@ def generate(
         std=dataset.std,
         mode=told["mode"],
         epsilon=radius,
-        seed=seed,
+        seed=told["seed"],
         init=None if init is None else _start(init, told["mode"], labels.cpu()),
         bf16=bf16,
     )
@@ -155,7 +165,7 @@ def generate(
         done=lambda: work.round,
         describe=lambda r: "" if math.isnan(r.loss) else f"loss {r.loss:.3f}",
         label=f"poisoning ({alg}, {told['mode']}-wise)",
-        progress=progress,
+        progress=track,
         checkpoint=checkpoint,
         command=command,
     )

@@ -21,11 +21,13 @@ _TOLD = {  # what a caption says of commands; of cp-defend it says all
 
 
 def entry(tool: str, parameters: dict[str, Any], inputs: "dict[str, Input]") -> "Entry":
-    """A line of history: what is None was not used."""
+    """A line of history: what is None was not used. Names are in the order that files keep."""
     from cptools.artifacts.schema import Entry
 
-    used = {name: value for name, value in parameters.items() if value is not None}
-    return Entry(tool=tool, version=__version__, parameters=used, inputs=inputs)
+    used = {name: value for name, value in sorted(parameters.items()) if value is not None}
+    return Entry(
+        tool=tool, version=__version__, parameters=used, inputs=dict(sorted(inputs.items()))
+    )
 
 
 def main_input(digest: str) -> "dict[str, Input]":

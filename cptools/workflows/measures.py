@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from cptools.core.presets import VIEWS  # noqa: TID253 - without torch
 from cptools.workflows.clean import clean_images, count_changed
 from cptools.workflows.encoders import build_backbone, check_size, measure_distances
-from cptools.workflows.progress import Progress, tracker
+from cptools.workflows.progress import Track
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ def measure_encoder(
     dataset: "Dataset",
     settings: Values,
     device: "torch.device",
-    progress: Progress,
+    track: Track,
 ) -> Record:
     """The line of an encoder on a dataset."""
     from cptools.artifacts.history import dataset_digest, digest
@@ -34,7 +34,7 @@ def measure_encoder(
     check_size(encoder, dataset)
     measure = _distances if settings["method"] == "distances" else _accuracy
     return {
-        **measure(encoder, dataset, settings, device, progress),
+        **measure(encoder, dataset, settings, device, track),
         "dataset": dataset.name,
         "dataset_sha256": dataset_digest(dataset),
         "algorithm": encoder.algorithm,
@@ -51,7 +51,7 @@ def measure_noise(
     given: "str | Dataset | None",
     settings: Values,
     device: "torch.device",
-    progress: Progress,
+    track: Track,
 ) -> list[Record]:
     """A record for each classifier of a dataset's noise; `given` is the clean dataset."""
     import torch
@@ -67,7 +67,7 @@ def measure_noise(
         seed=settings["seed"],
         device=device,
     )
-    found = tracker(progress)(
+    found = track(
         work,
         total=len(HIDDEN),
         describe=lambda s: f"{s.classifier} {100 * s.held_out.accuracy:.1f} %",
@@ -98,7 +98,7 @@ def measure_audit(
     dataset: "Dataset",
     settings: Values,
     device: "torch.device",
-    progress: Progress,
+    track: Track,
 ) -> Record:
     """The line of a dataset that may be poisoned."""
     import torch
@@ -113,9 +113,7 @@ def measure_audit(
         device=device,
     )
     found = Audit.of(
-        tracker(progress)(
-            work, total=PARTS, describe=lambda part: f"{part.score:.2f}", label="audit"
-        )
+        track(work, total=PARTS, describe=lambda part: f"{part.score:.2f}", label="audit")
     )
     marked = (found.evidence >= 1).nonzero().squeeze(1)
     worst = marked[found.evidence[marked].argsort(descending=True, stable=True)][:SUSPECTS]
@@ -187,7 +185,7 @@ def _distances(
     dataset: "Dataset",
     settings: Values,
     device: "torch.device",
-    progress: Progress,
+    track: Track,
 ) -> Record:
     """The distribution of distances of two views."""
     from cptools.core.evaluation.distances import BINS, CLOSE, MOST
@@ -216,7 +214,7 @@ def _accuracy(
     clean: "Dataset",
     settings: Values,
     device: "torch.device",
-    progress: Progress,
+    track: Track,
 ) -> Record:
     """Accuracy on the test images."""
     if not len(clean.test_images):
@@ -225,7 +223,7 @@ def _accuracy(
         raise ValueError(f"{clean.name} has one class only; there is nothing to tell apart")
     network = build_backbone(encoder, device)
     if settings["method"] == "sgd":
-        last = _train_linear(network, encoder, clean, settings, device, progress)
+        last = _train_linear(network, encoder, clean, settings, device, track)
         result = last.best if settings["select"] == "best" else last.result
     else:
         last, result = None, _on_features(network, encoder, clean, settings)
@@ -242,7 +240,7 @@ def _train_linear(
     clean: "Dataset",
     settings: Values,
     device: "torch.device",
-    progress: Progress,
+    track: Track,
 ) -> "ProbeEpoch":
     """The last epoch of the probe by SGD."""
     import torch
@@ -264,7 +262,7 @@ def _train_linear(
         seed=settings["seed"],
         bf16=settings["precision"] == "bf16",
     )
-    *_, last = tracker(progress)(
+    *_, last = track(
         work.run(),
         total=work.epochs,
         describe=lambda e: f"{100 * e.accuracy:.1f} %",

@@ -9,14 +9,14 @@ from cptools.core.perturbations import (  # noqa: TID253 - a registry, without t
     nearest_kind,
 )
 from cptools.workflows.checkpoints import show_settings
-from cptools.workflows.doors import check_word
+from cptools.workflows.doors import check_text, check_word, naming
 from cptools.workflows.histories import (
     earlier_perturbations,
     entry,
     main_input,
     natural_layers,
 )
-from cptools.workflows.progress import Progress, tracker
+from cptools.workflows.progress import Track
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,8 +59,8 @@ def check_strength(value: "int | str", *, name: str = "") -> str:
         text == ANY or (text.isascii() and text.isdigit() and len(text) <= 9)
     ):
         return text
-    told = f"`{name}` " if name else ""
-    raise ValueError(f"{told}{text!r} is not a whole number, nor {ANY}")
+    told = f"{text!r} is not a whole number, nor {ANY}"
+    raise ValueError(f"`{name}` {told}; give one of these" if name else told)
 
 
 def read_plan(
@@ -108,7 +108,8 @@ def read_plan(
             if kinds.count(name) > 1:
                 raise ValueError(f"`mix` draws evenly, but {name} is given twice; give it once")
     groups = [kinds] if mix else [(name,) for name in kinds]
-    layers = tuple(steps_of(group, by, number) for group in groups)
+    with naming(by):
+        layers = tuple(steps_of(group, by, number) for group in groups)
     return Plan(kinds, layers, by, ANY if number is None else number)
 
 
@@ -117,15 +118,18 @@ def _kinds(suite: str | None, kind: str | None) -> tuple[str, ...]:
         check_word(suite, tuple(SUITES), name="suite")
     if kind is None:
         return SUITES[str(suite)].kinds
+    check_text(kind, name="kind", such_as="fog,snow")
     kinds = tuple(name.strip() for name in kind.split(",") if name.strip())
     if not kinds:
         raise ValueError("`kind` names no perturbation; give one, such as `kind=fog`")
     for name in kinds:
         if name not in PERTURBATIONS:
-            raise ValueError(f"{name!r} is no perturbation; did you mean {nearest_kind(name)}?")
+            raise ValueError(
+                f"`kind`: {name!r} is no perturbation; did you mean {nearest_kind(name)}?"
+            )
         if suite is not None and name not in SUITES[suite].kinds:
             raise ValueError(
-                f"{name} is not part of {suite}; leave `suite` out or give some of"
+                f"`kind`: {name} is not part of {suite}; leave `suite` out or give some of"
                 f" {', '.join(SUITES[suite].kinds)}"
             )
     return kinds
@@ -155,7 +159,7 @@ def _measure(suite: str | None, kinds: Sequence[str], given: str | None) -> str:
     have = [name for name, kind in PERTURBATIONS.items() if kind.levels(given)]
     other = "frame" if given == "severity" else "severity"
     raise ValueError(
-        f"{lacking[given][0]} has no {_MANY[given]}; give --{other} for it, or one that has:"
+        f"{lacking[given][0]} has no {_MANY[given]}; give `{other}` for it, or one that has:"
         f" {', '.join(have)}"
     )
 
@@ -178,7 +182,7 @@ def choose_share(num: int, fraction: float, seed: int, *place: int) -> "Tensor":
 
 
 def perturb_naturally(
-    dataset: "Dataset", plan: Plan, settings: dict[str, Any], progress: Progress
+    dataset: "Dataset", plan: Plan, settings: dict[str, Any], track: Track
 ) -> "Dataset":
     """The perturbed dataset, and in it a record of what each image has had.
 
@@ -186,7 +190,7 @@ def perturb_naturally(
         dataset: of any history; what it records is added to.
         plan: what to do.
         settings: for the history; of these, split, fraction and seed say what to work on.
-        progress: how it is drawn.
+        track: draws the progress.
 
     Raises:
         ValueError: there are no test images to perturb, or the rows' numbers are beyond use.
@@ -206,7 +210,7 @@ def perturb_naturally(
     }
     if not work:
         raise ValueError("the dataset has no test images; give `split=train`")
-    for _ in tracker(progress)(
+    for _ in track(
         (done for part in work.values() for done in part.run()),
         total=sum(part.total for part in work.values()),
         describe=lambda _: "",

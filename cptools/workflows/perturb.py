@@ -5,10 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from cptools.workflows.checkpoints import show_settings
 from cptools.workflows.deltas import check_fits
-from cptools.workflows.doors import check_artifact, check_seed, check_share, check_word
+from cptools.workflows.doors import (
+    check_artifact,
+    check_flag,
+    check_seed,
+    check_share,
+    check_word,
+    read_epsilon,
+)
 from cptools.workflows.histories import earlier_perturbations, entry, main_input
 from cptools.workflows.natural import SPLITS, Plan, choose_share, perturb_naturally, read_plan
-from cptools.workflows.progress import Progress
+from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -37,10 +44,10 @@ def perturb_settings(
         ValueError: not one of `suite` or `kind`, `noise` and a delta is given, or something that
             does not apply to it.
     """
-    from cptools.core.epsilon import parse_epsilon
-
+    for name, flag in (("noise", noise), ("mix", mix), ("layer", layer)):
+        check_flag(flag, name=name)
     is_natural = suite is not None or kind is not None
-    if is_natural + bool(noise) + has_delta != 1:
+    if is_natural + noise + has_delta != 1:
         raise ValueError("choose one of `noise`, `delta` and natural corruptions (`suite`, `kind`)")
     natural = {"severity": severity, "frame": frame, "mix": mix, "layer": layer, "split": split}
     for name, given in natural.items():
@@ -52,13 +59,13 @@ def perturb_settings(
         raise ValueError("`epsilon` does not apply to natural corruptions; leave it out")
     if has_delta and epsilon is not None:
         raise ValueError("`epsilon` does not apply to `delta`, which brings its own; leave it out")
-    check_seed(seed)
+    seed = check_seed(seed)
     fraction = check_share(fraction, name="fraction")
     if not is_natural:
         told: dict[str, Any] = {"fraction": fraction, "seed": seed}
         if noise:
             epsilon = "8/255" if epsilon is None else epsilon
-            radius = parse_epsilon(epsilon)
+            radius = read_epsilon(epsilon)
             told = {
                 "noise": True, "epsilon": epsilon if isinstance(epsilon, str) else str(radius),
             } | told  # fmt: skip
@@ -118,6 +125,7 @@ def perturb(
     check_artifact(dataset, "dataset", name="dataset")
     if delta is not None:
         check_artifact(delta, "delta", name="delta")
+    track = tracker(progress)
     told, plan = perturb_settings(
         suite=suite,
         kind=kind,
@@ -133,7 +141,7 @@ def perturb(
         seed=seed,
     )
     if plan is not None:
-        return perturb_naturally(dataset, plan, told, progress)
+        return perturb_naturally(dataset, plan, told, track)
     return _within_the_ball(dataset, delta, told)
 
 
@@ -159,7 +167,7 @@ def _within_the_ball(dataset: "Dataset", delta: "Delta | None", told: dict[str, 
         rows = rows_of(labels, "sample")
         values = random_noise(images.shape, stream(seed, "noise", *place))
     else:
-        check_fits(delta, dataset, clean_digest)
+        check_fits(delta, dataset, clean_digest, name="delta")
         inputs["delta"] = Input(digest(delta.arrays()), delta.history, "delta")
         radius = parse_epsilon(delta.epsilon)
         rows = rows_of(labels, delta.mode)

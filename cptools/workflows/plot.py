@@ -3,12 +3,22 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from cptools.reports.records import Audited, Condition
+from cptools.reports.records import Audited, Condition, conditions_of
 from cptools.workflows.clean import clean_images
-from cptools.workflows.datasets import open_dataset
+from cptools.workflows.datasets import read_given
 from cptools.workflows.deltas import poisoned_images
+from cptools.workflows.doors import (
+    check_artifact,
+    check_flag,
+    check_given,
+    check_text,
+    check_word,
+    naming,
+    used_device,
+)
 from cptools.workflows.histories import caption, chain_name, changes
 from cptools.workflows.pictures import (
     CLASSES,
@@ -74,35 +84,70 @@ def plot(
     Raises:
         ValueError: these cannot be drawn together, or an argument does not apply to them.
     """
-    from cptools.reports.records import conditions_of
     from cptools.reports.report import Report
 
+    check_flag(grid, name="grid")
+    if title is not None:
+        check_text(title, name="title", such_as="Noise")
+    if names is not None:
+        _check_names(names, len(inputs))
     told = [one for one in inputs if isinstance(one, Report)]
     if told and reports is None and len(told) == len(inputs):
         labels = names or [f"report {number}" for number in range(1, len(told) + 1)]
         reports, inputs = dict(zip(labels, told, strict=True)), ()
     if reports is not None:
         if inputs or subject is not None or dataset is not None:
-            raise ValueError("reports are drawn by themselves; give nothing but them")
-        conditions, audits = conditions_of(reports)
+            raise ValueError("`reports` are drawn by themselves; give nothing but them")
+        conditions, audits = _conditions(reports)
+        if paper:
+            _check_paper(paper, [condition.name for condition in conditions])
         bars: Figure = draw_reports(conditions, audits, paper=paper, grid=grid, title=title)
         return bars
     if grid or paper:
         raise ValueError(
             f"`{'grid' if grid else 'paper'}` is for reports of `cp.probe`; leave it out"
         )
-    if not inputs:
-        raise ValueError("nothing is given; give artifacts or reports")
-    from cptools.workflows.doors import check_artifact, check_word
-
-    for one in inputs:
-        check_artifact(one, "dataset", "delta", "encoder", name="inputs")
+    artifacts = [
+        check_artifact(one, "dataset", "delta", "encoder", name="inputs") for one in inputs
+    ]
+    if not artifacts:
+        raise ValueError("`inputs` are none; give artifacts or reports")
     if subject is not None:
         check_word(subject, SUBJECTS, name="subject")
-    artifacts: list[Any] = [*inputs]
+    given = None if dataset is None else check_given(dataset, name="dataset")
+    if device != "auto":  # which is always there; pictures without networks need no torch
+        used_device(device)
     labels = names or [chain_name(one.history) or one.kind for one in artifacts]
-    figure: Figure = draw_artifacts(artifacts, labels, dataset, subject, title, device)
+    figure: Figure = draw_artifacts(artifacts, labels, given, subject, title, device)
     return figure
+
+
+def _check_names(names: object, num: int) -> None:
+    is_good = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not is_good or len({*names}) < num or len(names) != num:  # type: ignore[misc,arg-type]
+        raise ValueError(
+            f"`names` {names!r} are not a name for each of {num} inputs; give a list of as many"
+        )
+
+
+def _conditions(reports: object) -> tuple[list[Condition], list[Audited]]:
+    if not isinstance(reports, Mapping) or not all(isinstance(name, str) for name in reports):
+        raise ValueError(
+            "`reports` are told apart by names; give a dict, such as {'clean': report}"
+        )
+    with naming("reports"):
+        return conditions_of(reports)
+
+
+def _check_paper(paper: object, names: Sequence[str]) -> None:
+    is_good = isinstance(paper, Mapping) and all(
+        isinstance(value, Real) and 0 <= float(value) <= 100 for value in paper.values()
+    )
+    if not is_good or not {*paper} & {*names}:  # type: ignore[misc]
+        raise ValueError(
+            f"`paper` {paper!r} holds no accuracies in percent of {', '.join(names)}; give a dict,"
+            f" such as {{{names[0]!r}: 91.8}}"
+        )
 
 
 def draw_reports(
@@ -138,7 +183,7 @@ def draw_artifacts(
 
     clean = None
     if subject == "separability" and given is not None:
-        clean = open_dataset(given).read() if isinstance(given, str) else given
+        clean = read_given(given)
         artifacts = [_applied(a, clean) if isinstance(a, Delta) else a for a in artifacts]
     encoders = [a for a in artifacts if isinstance(a, Encoder)]
     datasets = [a for a in artifacts if isinstance(a, Dataset)]
@@ -148,9 +193,7 @@ def draw_artifacts(
     if len(encoders) == len(artifacts):
         return _curves(encoders, names, title)
     if subject == "separability" or (len(encoders) == 1 and len(datasets) == len(artifacts) - 1):
-        from cptools.core.device import choose_device
-
-        place = choose_device(device)
+        place = used_device(device)
         if not encoders:
             return draw_separability(datasets, clean, place, title=title)
         if given is not None:
@@ -271,7 +314,7 @@ def _delta(delta: "Delta", given: "str | Dataset | None", title: str | None) -> 
             title=heading,
             caption=caption(delta.history),
         )
-    dataset = open_dataset(given).read() if isinstance(given, str) else given
+    dataset = read_given(given)
     chosen = one_a_class(dataset.train_labels)
     return noise_grid(
         dataset.train_images[chosen],

@@ -4,9 +4,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cptools.core.defenses import ON_THE_FLY  # noqa: TID253 - a registry, without torch
 from cptools.workflows.checkpoints import note_queue, run_work, to_arrays, training_tensors
-from cptools.workflows.doors import check_artifact, check_seed, check_word, used_hardware
+from cptools.workflows.doors import (
+    check_artifact,
+    check_seed,
+    check_text,
+    check_word,
+    naming,
+    used_hardware,
+)
 from cptools.workflows.histories import entry, main_input
-from cptools.workflows.progress import Progress
+from cptools.workflows.progress import Progress, tracker
 from cptools.workflows.pseudo_labels import check_labels_from, pseudo_labels
 
 if TYPE_CHECKING:
@@ -40,8 +47,11 @@ def pretrain_settings(
         ValueError: a name, a type or a value is none that the learner has.
     """
     from cptools.core import recipes
+    from cptools.core.algorithms import ALGORITHMS
 
-    check_seed(seed)
+    with naming("alg"):
+        ALGORITHMS.find(alg)
+    seed = check_seed(seed)
     values = recipes.resolve(
         recipes.pretrain(recipe, alg=alg, dataset=dataset_name),
         settings,
@@ -60,6 +70,7 @@ def _defenses(steps: str | None, at: str | None) -> dict[str, str]:
         if at is not None:
             raise ValueError(f"`defend_at={at}` needs `defend`; give that as well")
         return {}
+    check_text(steps, name="defend", such_as="mc:rank=8,jpeg:10")
     at = at or "image"
     check_word(at, tuple(ON_THE_FLY), name="defend_at")
     try:
@@ -119,6 +130,7 @@ def pretrain(
     from cptools.workflows.artifacts import Encoder
 
     check_artifact(dataset, "dataset", name="dataset")
+    track = tracker(progress)
     told = pretrain_settings(
         alg,
         dataset_name=dataset.name,
@@ -147,7 +159,7 @@ def pretrain(
             dataset,
             [] if watch is None else [watched["watch"]],
             place,
-            seed=seed,
+            seed=told["seed"],
             bf16=bf16,
         )
         if watch is not None:
@@ -162,7 +174,7 @@ def pretrain(
         std=dataset.std,
         device=place,
         bf16=bf16,
-        seed=seed,
+        seed=told["seed"],
         size=images.shape[-1],
     )
     work = Pretraining(
@@ -174,7 +186,7 @@ def pretrain(
         batch_size=told["batch_size"],
         warmup_epochs=told["warmup_epochs"],
         warmup_lr=told["warmup_lr"],
-        seed=seed,
+        seed=told["seed"],
         **watched,
     )
     run_work(
@@ -183,7 +195,7 @@ def pretrain(
         done=lambda: len(work.history),
         describe=lambda e: f"loss {e.loss:.3f}",
         label=f"training ({alg})",
-        progress=progress,
+        progress=track,
         checkpoint=checkpoint,
         command=command,
     )

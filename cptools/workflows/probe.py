@@ -1,27 +1,35 @@
 """Measure encoders and datasets: `cp.probe` and `cp.audit`, the workflow of `cp-probe`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cptools.core.recipes import PROBE_METHODS, PROBE_SETTINGS  # noqa: TID253 - without torch
 from cptools.reports.report import Report
-from cptools.workflows.datasets import clean_dataset
-from cptools.workflows.doors import check_artifact, check_seed, check_word, used_hardware
-from cptools.workflows.encoders import view_settings
+from cptools.workflows.datasets import SOURCES, clean_dataset
+from cptools.workflows.doors import (
+    PRECISIONS,
+    check_artifact,
+    check_given,
+    check_seed,
+    check_word,
+    used_hardware,
+)
+from cptools.workflows.encoders import check_size, view_settings
 from cptools.workflows.measures import (
     measure_audit,
     measure_changed,
     measure_encoder,
     measure_noise,
 )
-from cptools.workflows.progress import Progress
+from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
     import torch
 
     from cptools.artifacts.schema import Dataset, Encoder
 
-    Given = str | Dataset
+    Given = str | Dataset  # a dataset, or where it can be had
 
 DATASET_METHODS = ("separability", "audit", "changed")
 
@@ -64,18 +72,20 @@ def probe_settings(
     Raises:
         ValueError: an argument is none that the method has.
     """
+    from cptools.artifacts import schema
     from cptools.core import recipes
 
-    check_seed(seed)
+    seed = check_seed(seed)
+    check_word(precision, PRECISIONS, name="precision")
     method = choose_method(method, artifact.kind, getattr(artifact, "algorithm", ""))
     source = artifact.source.name if artifact.source else ""
     base = recipes.probe(recipe, method=method, dataset=source.rpartition("/")[2])
     context = f"`method={base['method']}`"
     values = recipes.resolve(base, settings, context=context, table=PROBE_SETTINGS)
     told: dict[str, Any] = {"recipe": recipe, "seed": seed, **values}
-    if artifact.kind == "encoder":
+    if not isinstance(artifact, schema.Dataset):
         if values["method"] == "distances":
-            told |= view_settings(artifact, recipe)  # type: ignore[arg-type]
+            told |= view_settings(artifact, recipe)
         return told
     if given and method == "audit":
         raise ValueError(f"`dataset` does not apply to {context}; leave it out")
@@ -123,36 +133,52 @@ def probe(
     Raises:
         ValueError: an argument is none that the method has, or the clean dataset cannot be had.
     """
+    from cptools.artifacts import schema
+
     check_artifact(artifact, "encoder", "dataset", name="artifact")
-    several = isinstance(dataset, Sequence) and not isinstance(dataset, str)
-    given: list[Given] = [*dataset] if several else [] if dataset is None else [dataset]  # type: ignore[misc,list-item]
-    for one in given:
-        if not isinstance(one, str):
-            check_artifact(one, "dataset", name="dataset")
+    track = tracker(progress)
+    given = _given(dataset)
     told = probe_settings(
         artifact, method, given=given, recipe=recipe, seed=seed, precision=precision, **settings
     )
-    is_encoder = artifact.kind == "encoder"
-    place, _ = used_hardware(told, device, precision if is_encoder else "fp32")
-    clean = given[0] if given else None
-    if is_encoder:
-        records = [
-            measure_encoder(
-                artifact,  # type: ignore[arg-type]
-                clean_dataset(artifact.source, one, need="the probe"),
-                told,
-                place,
-                progress,
+    if not isinstance(artifact, schema.Dataset):
+        for one in given:
+            if not isinstance(one, str):  # those in files are seen to when their turn comes
+                check_size(artifact, one)
+        place, _ = used_hardware(told, device, precision)
+        return Report(
+            tuple(
+                measure_encoder(
+                    artifact,
+                    clean_dataset(artifact.source, one, need="the probe"),
+                    told,
+                    place,
+                    track,
+                )
+                for one in given or (None,)
             )
-            for one in given or [None]  # type: ignore[list-item]
-        ]
-    elif told["method"] == "audit":
-        records = [measure_audit(artifact, told, place, progress)]  # type: ignore[arg-type]
-    elif told["method"] == "changed":
-        records = [measure_changed(artifact, clean, told)]  # type: ignore[arg-type]
-    else:
-        records = measure_noise(artifact, clean, told, place, progress)  # type: ignore[arg-type]
-    return Report(tuple(records))
+        )
+    place, _ = used_hardware(told, device, "fp32")
+    clean = given[0] if given else None
+    if told["method"] == "audit":
+        return Report((measure_audit(artifact, told, place, track),))
+    if told["method"] == "changed":
+        return Report((measure_changed(artifact, clean, told),))
+    return Report(tuple(measure_noise(artifact, clean, told, place, track)))
+
+
+def _given(dataset: "Given | Sequence[Given] | None") -> "tuple[Given, ...]":
+    """The datasets, or where they can be had, one after the other."""
+    if dataset is None:
+        return ()
+    several = dataset if isinstance(dataset, list | tuple) else [dataset]
+    given = tuple(check_given(one, name="dataset") for one in several)
+    for one in given:
+        if isinstance(one, str) and one not in (*SOURCES, "-") and not Path(one).exists():
+            raise ValueError(
+                f"`dataset`: cannot read {one}: No such file or directory; give another"
+            )
+    return given
 
 
 def audit(
@@ -176,5 +202,5 @@ def audit(
     Raises:
         ValueError: an argument is not what is said here.
     """
-    check_artifact(dataset, "dataset", name="dataset")
+    check_artifact(dataset, "dataset", name="dataset")  # an encoder would be told of `artifact`
     return probe(dataset, method="audit", seed=seed, device=device, progress=progress)

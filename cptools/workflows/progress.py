@@ -33,11 +33,20 @@ Progress = bool | Track | None
 
 
 def tracker(progress: Progress) -> Track:
-    """What `progress`, a parameter of the public functions, stands for."""
+    """What `progress`, a parameter of the public functions, stands for.
+
+    Raises:
+        ValueError: it cannot be called.
+    """
     if progress is None:
         return _bar if _is_notebook() else _silent
     if isinstance(progress, bool):
         return _bar if progress else _silent
+    if not callable(progress):
+        raise ValueError(
+            f"`progress` {progress!r} draws nothing; give True, False, None or a function such as"
+            " `cptools.workflows.progress.Track` describes"
+        )
     return progress
 
 

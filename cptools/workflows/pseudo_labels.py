@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cptools.workflows.doors import naming
 from cptools.workflows.encoders import build_backbone, check_size
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ def check_labels_from(alg: str, *, is_given: bool) -> None:
     """
     from cptools.core.algorithms import ALGORITHMS
 
-    if is_given and not ALGORITHMS.find(alg).is_clustered:
+    with naming("alg"):
+        is_clustered = ALGORITHMS.find(alg).is_clustered
+    if is_given and not is_clustered:
         raise ValueError(f"`labels_from` does not apply to `alg={alg}`; leave it out")
-    if not is_given and ALGORITHMS.find(alg).is_clustered:
+    if not is_given and is_clustered:
         raise ValueError(
             f"`alg={alg}` learns pseudo-labels, which need an encoder of the same images; make one"
             " with `cp.pretrain` and give it as `labels_from`"
@@ -61,11 +64,9 @@ def pseudo_labels(
     from cptools.core.evaluation.clusters import cluster, nearest
     from cptools.core.evaluation.probe import features
 
-    try:
+    with naming("labels_from"):
         check_size(encoder, dataset)
         network = build_backbone(encoder, device)
-    except ValueError as error:
-        raise ValueError(f"`labels_from`: {error}") from None
     found = [
         features(network, images, mean=encoder.mean, std=encoder.std, bf16=bf16)
         for images in (torch.from_numpy(dataset.train_images), *others)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from cptools.core.coresets import CORESETS  # noqa: TID253 - a registry, without torch
 from cptools.workflows.doors import (
     check_artifact,
+    check_count,
+    check_flag,
     check_seed,
     check_share,
     check_word,
@@ -39,7 +41,8 @@ def select_settings(
         ValueError: an argument is missing, out of range, or does not apply to the method.
     """
     check_word(method, tuple(CORESETS), name="method")
-    check_seed(seed)
+    seed = check_seed(seed)
+    check_flag(labels, name="labels")
     chosen, context = CORESETS[method], f"`method={method}`"
     if fraction is None or not fraction:
         raise ValueError(
@@ -51,17 +54,19 @@ def select_settings(
         ("labels", labels, chosen.classes == "latent"),
         ("num_views", num_views, chosen.embeddings == "views"),
     ):
-        if given and not applies:
+        if given not in (None, False) and not applies:
             raise ValueError(f"`{name}` does not apply to {context}; leave it out")
-    if labels and classes:
+    if labels and classes is not None:
         raise ValueError("latent classes are by `labels` or by `classes=N`; leave one out")
-    for name, count in (("classes", classes), ("num_views", num_views)):
-        if count is not None and (isinstance(count, bool) or type(count) is not int or count < 1):
-            raise ValueError(f"`{name}` {count!r} is no whole number from 1")
+    counts = {
+        name: None if count is None else check_count(count, name=name)
+        for name, count in (("classes", classes), ("num_views", num_views))
+    }
     return {
-        "method": method, "fraction": check_share(fraction, name="fraction"), "classes": classes,
-        "labels": labels or None,
-        "num_views": (num_views or 8) if chosen.embeddings == "views" else None, "seed": seed,
+        "method": method, "fraction": check_share(fraction, name="fraction"),
+        "classes": counts["classes"], "labels": labels or None,
+        "num_views": (counts["num_views"] or 8) if chosen.embeddings == "views" else None,
+        "seed": seed,
     }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """`cptools report`: probes over seeds as a table."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -472,3 +474,67 @@ def test_a_paper_of_other_conditions_is_refused(tmp_path, capsys):
     paper.write_text('{"cp": 1}')
     assert report("--paper", paper, *write_cells(tmp_path, clean=(80, 82))) == 2
     assert f"{paper} tells nothing of clean; it names cp" in capsys.readouterr().err
+
+
+def rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_every_line_as_csv(tmp_path, capsys):
+    line = {
+        "accuracy_percent": 50, "low_percent": 48, "high_percent": 52, "dataset": "a, b",
+        "settings": {"method": "sgd", "lr": 0.5}, "best_epoch": None, "history": [{"tool": "x"}],
+    }  # fmt: skip
+    (tmp_path / "clean-3.jsonl").write_text(2 * (json.dumps(line) + "\n"))
+    (tmp_path / "copies").mkdir()
+    (tmp_path / "copies" / "clean-3.jsonl").write_text(2 * (json.dumps(line) + "\n"))
+    files = [
+        str(tmp_path / "clean-3.jsonl"), str(tmp_path / "copies" / "clean-3.jsonl"),
+        write(tmp_path / "contrast-0.25.jsonl", 80),
+        *write_audits(tmp_path, "audit", (0.5, "noisy")),
+    ]  # fmt: skip
+    assert report("--csv", *files) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.splitlines()[0] == (
+        "file,condition,seed,accuracy_percent,low_percent,high_percent,dataset,settings.method,"
+        "settings.lr,best_epoch,verdict,score,dataset_sha256"
+    )
+    assert captured.out.endswith("\n")
+    assert not captured.out.endswith("\n\n")
+    first, second, other, audit = rows(captured.out)
+    assert first == second
+    assert first["file"] == files[0]
+    assert (first["condition"], first["seed"], first["dataset"]) == ("clean", "3", "a, b")
+    assert (first["settings.method"], first["settings.lr"]) == ("sgd", "0.5")
+    assert (first["best_epoch"], first["score"]) == ("", "")
+    assert (other["condition"], other["seed"]) == ("contrast-0.25", "")
+    assert (audit["condition"], audit["verdict"], audit["score"]) == ("audit", "noisy", "0.5")
+
+
+@pytest.mark.parametrize(
+    "option", [["--grid"], ["--against", "clean"], ["--relative"], ["--paper", "x"]]
+)
+def test_csv_is_no_table(tmp_path, capsys, option):
+    assert report("--csv", *option, write(tmp_path / "clean-0.jsonl", 80)) == 2
+    message = f"error: {option[0]} is for the table, not for --csv; leave one out\n"
+    assert capsys.readouterr() == ("", f"cptools: {message}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("clean-0.jsonl", "{}\n", "holds no reports of cp-probe;"),
+        ("clean-0.jsonl", None, "No such file or directory; give reports"),
+        ("0.jsonl", f'{{{ENDS}, "high_percent": 60}}\n', "has no name to tell it by;"),
+        ("clean-0.jsonl", f'{{{ENDS}, "high_percent": 60}}\n{{', "line 2 of"),
+    ],
+)
+def test_what_is_no_report_gives_no_csv(tmp_path, capsys, name, content, told):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    assert report("--csv", tmp_path / name) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
