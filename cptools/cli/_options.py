@@ -115,7 +115,9 @@ Output = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log the settings to stderr.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, one object per line.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, one object per line.")
+]
 CheckpointFile = Annotated[
     Path | None,
     typer.Option(

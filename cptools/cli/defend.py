@@ -75,8 +75,10 @@ def defend(
 
     from cptools.core.device import choose_device
 
-    place = choose_device(device)
-    defended = work.defend(reader.read(), steps, seed=seed, device=place, progress=bar(quiet=quiet))
+    torch_device = choose_device(device)
+    defended = work.defend(
+        reader.read(), steps, seed=seed, device=torch_device, progress=bar(quiet=quiet)
+    )
     deliver(defended, target, o=output, quiet=quiet)
 
 

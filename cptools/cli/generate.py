@@ -93,7 +93,7 @@ def generate(
 
     from cptools.core.device import choose_device
 
-    place = choose_device(device)
+    torch_device = choose_device(device)
     poisoned, noise = work.generate(
         reader.read(),
         alg,
@@ -103,7 +103,7 @@ def generate(
         half=half,
         recipe=recipe,
         seed=seed,
-        device=place,
+        device=torch_device,
         precision=precision,
         checkpoint=checkpoint,
         progress=bar(quiet=quiet),

@@ -101,7 +101,7 @@ def pretrain(
 
     from cptools.core.device import choose_device
 
-    place = choose_device(device)
+    torch_device = choose_device(device)
     trained = work.pretrain(
         reader.read(),
         alg,
@@ -111,7 +111,7 @@ def pretrain(
         defend_at=defend_at,
         recipe=recipe,
         seed=seed,
-        device=place,
+        device=torch_device,
         precision=precision,
         checkpoint=checkpoint,
         progress=bar(quiet=quiet),

@@ -95,7 +95,7 @@ def select(
 
     from cptools.core.device import choose_device
 
-    place = choose_device(device)
+    torch_device = choose_device(device)
     coreset = work.select(
         reader.read(),
         method,
@@ -105,7 +105,7 @@ def select(
         labels=labels,
         num_views=views,
         seed=seed,
-        device=place,
+        device=torch_device,
         precision=precision,
     )
     deliver(coreset, target, o=output, quiet=quiet)

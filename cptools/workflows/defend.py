@@ -49,17 +49,17 @@ def defend(
     check_artifact(dataset, "dataset", name="dataset")
     check_seed(seed)
     whole = parse_steps(steps) if isinstance(steps, str) else steps
-    place = choose_device(device)
-    show_settings({"defend": ",".join(map(str, whole)), "seed": seed, "device": place.type})
+    device = choose_device(device)
+    show_settings({"defend": ",".join(map(str, whole)), "seed": seed, "device": device.type})
     for step in whole:
-        images = torch.from_numpy(dataset.train_images).to(place)
+        images = torch.from_numpy(dataset.train_images).to(device)
         defended = tracker(progress)(
             defend_batches(images, step, stream(seed, "defend", step.name)),
             total=-(-len(images) // BATCH),
             describe=lambda _: "",
             label=step.name,
         )
-        parameters = {**step.settings(), "seed": seed, "device": place.type}
+        parameters = {**step.settings(), "seed": seed, "device": device.type}
         command = entry("cp-defend", parameters, main_input(dataset_digest(dataset)))
         dataset = replace(
             dataset,

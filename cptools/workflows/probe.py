@@ -133,7 +133,7 @@ def probe(
         artifact, method, given=given, recipe=recipe, seed=seed, precision=precision, **settings
     )
     is_encoder = artifact.kind == "encoder"
-    place, _ = used_hardware(told, device, precision if is_encoder else "fp32")
+    device, _ = used_hardware(told, device, precision if is_encoder else "fp32")
     clean = given[0] if given else None
     if is_encoder:
         records = [
@@ -141,17 +141,17 @@ def probe(
                 artifact,  # type: ignore[arg-type]
                 clean_dataset(artifact.source, one, need="the probe"),
                 told,
-                place,
+                device,
                 progress,
             )
             for one in given or [None]  # type: ignore[list-item]
         ]
     elif told["method"] == "audit":
-        records = [measure_audit(artifact, told, place, progress)]  # type: ignore[arg-type]
+        records = [measure_audit(artifact, told, device, progress)]  # type: ignore[arg-type]
     elif told["method"] == "changed":
         records = [measure_changed(artifact, clean, told)]  # type: ignore[arg-type]
     else:
-        records = measure_noise(artifact, clean, told, place, progress)  # type: ignore[arg-type]
+        records = measure_noise(artifact, clean, told, device, progress)  # type: ignore[arg-type]
     return Report(tuple(records))
 
 
