@@ -1,4 +1,4 @@
-"""Every option that more than one tool has: one name, one meaning, one help text."""
+"""Options shared by several tools: one name, one meaning, one help text."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -14,12 +14,12 @@ from cptools.core.settings import Setting, read_value  # noqa: TID253 - without 
 
 
 def options_of(settings: Mapping[str, Setting]) -> dict[str, Any]:
-    """Options of settings, for `tool`: names to annotations; left out, an option is None."""
+    """Options for settings, for `tool`: names to annotations; None where not given."""
     return {name: option_of(name, setting) for name, setting in settings.items()}
 
 
 def option_of(name: str, setting: Setting, *, metavar: str | None = None) -> Any:
-    """The option of one setting: an annotation."""
+    """The option for one setting: an annotation."""
     flag, annotated = "--" + name.replace("_", "-"), cast("Any", Annotated)
     help, meta = in_flags(setting.text), metavar or setting.placeholder
     if setting.words or setting.kind is Fraction:
@@ -56,7 +56,7 @@ def _text(setting: Setting, text: str) -> str:
 
 
 def one_of(flag: str, values: Collection[str], text: str) -> Any:
-    """An option that takes one of some words, such as the keys of a registry."""
+    """An option that takes one of several words, e.g. the keys of a registry."""
 
     def parse(value: str) -> str:
         if value not in values:
@@ -77,21 +77,21 @@ StartInput = Annotated[
     str | None,
     typer.Argument(
         metavar="INPUT",
-        help="Dataset: a file, - (stdin), a source (shapes, cifar10, cifar100, stl10), an image "
-        "folder or archive; left out: stdin, else shapes.",
+        help="Dataset: a file, '-' for stdin, a source (shapes, cifar10, cifar100, stl10), or an "
+        "image folder or archive. Default: stdin if it is piped, else shapes.",
         show_default=False,
     ),
 ]
 DatasetInput = Annotated[
     str | None,
     typer.Argument(
-        metavar="INPUT", help="Dataset: a file, or '-' for stdin, the default.", show_default=False
+        metavar="INPUT", help="Dataset: a file, or '-' for stdin (default).", show_default=False
     ),
 ]
 EncoderInput = Annotated[
     str | None,
     typer.Argument(
-        metavar="INPUT", help="Encoder: a file, or '-' for stdin, the default.", show_default=False
+        metavar="INPUT", help="Encoder: a file, or '-' for stdin (default).", show_default=False
     ),
 ]
 Epsilon = Annotated[
@@ -99,7 +99,7 @@ Epsilon = Annotated[
     typer.Option(
         "--epsilon",
         metavar="RADIUS",
-        help="L-infinity bound of the perturbation, on the pixel scale 0 to 1.",
+        help="L-infinity bound of the perturbation, for pixels in [0, 1].",
     ),
 ]
 
@@ -110,39 +110,44 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="FILE",
-        help="Write here, atomically; left out: stdout, or a named "
-        "file where stdout is a terminal.",
+        help="Output file, written atomically. Default: stdout, or a file with a generated name "
+        "if stdout is a terminal.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Settings on stderr.")]
-Json = Annotated[bool, typer.Option("--json", help="Report as JSON lines on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log the settings to stderr.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON, one object per line.")
+]
 CheckpointFile = Annotated[
     Path | None,
     typer.Option(
         "--checkpoint",
         metavar="FILE",
-        help="Save progress here; the same command run again carries on.",
+        help="Checkpoint file; rerunning the same command resumes from it.",
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("-n", "--dry-run", help="Print the settings as JSON and stop.")
+    bool, typer.Option("-n", "--dry-run", help="Print the settings as JSON and exit.")
 ]
 
 # Running
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed.")]
 Recipe = Annotated[
     str,
     one_of(
         "--recipe",
         ("quick", "paper"),
-        "Fills in what is left out: quick is sized for two CPU cores, paper is the paper's.",
+        "Default hyperparameters: quick (minutes on two CPU cores) or paper (those of the paper).",
     ),
 ]
 Device = Annotated[
     str,
     typer.Option(
-        "--device", metavar="DEVICE", envvar="CPTOOLS_DEVICE", help="auto, cpu, cuda or cuda:N."
+        "--device",
+        metavar="DEVICE",
+        envvar="CPTOOLS_DEVICE",
+        help="Device: auto, cpu, cuda or cuda:N.",
     ),
 ]
 Precision = Annotated[
@@ -150,7 +155,7 @@ Precision = Annotated[
     one_of(
         "--precision",
         ("auto", "fp32", "bf16"),
-        "Of the networks; auto is bf16 where the hardware has it.",
+        "Precision of the networks; auto is bf16 where the hardware supports it, else fp32.",
     ),
 ]
 

@@ -17,26 +17,26 @@ from cptools.workflows.foreign import SUFFIXES, UNITS, export_delta, import_delt
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
-    "cp-perturb": "perturb a dataset: as nature does, by random noise, by a delta",
-    "cp-generate": "poison a dataset, against contrastive or supervised learning",
+    "cp-perturb": "perturb a dataset: natural corruptions, random noise, or a delta",
+    "cp-generate": "poison a dataset against contrastive or supervised learning",
     "cp-pretrain": "train an encoder on a dataset",
-    "cp-probe": "measure an encoder (linear probe, neighbors, views) or a poison; audit a dataset",
-    "cp-defend": "clean a dataset of poison: matrix completion and other defenses",
-    "cp-select": "keep a part of a dataset, a coreset: SAS, at random, class-balanced",
-    "cp-visualize": "draw a poison, defenses, training curves, distances of views, reports",
+    "cp-probe": "evaluate an encoder (linear probe, k-NN, views) or a poison; audit a dataset",
+    "cp-defend": "defend a dataset against poison: matrix completion and other defenses",
+    "cp-select": "select a coreset of a dataset: SAS, random, class-balanced",
+    "cp-visualize": "plot a poison, defenses, training curves, distances of views, reports",
 }
 
 app = make_app("cptools")
 
-File = Annotated[str | None, typer.Argument(help="Artifact, or - for standard input.")]
-Files = Annotated[list[str], typer.Argument(help="Artifacts; one may be - for standard input.")]
-Reports = Annotated[list[str], typer.Argument(help="Reports of cp-probe, JSON lines.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the history itself, as JSON.")]
+File = Annotated[str | None, typer.Argument(help="Artifact, or '-' for stdin (default).")]
+Files = Annotated[list[str], typer.Argument(help="Artifacts; one may be '-' for stdin.")]
+Reports = Annotated[list[str], typer.Argument(help="Reports of cp-probe (JSON lines).")]
+Json = Annotated[bool, typer.Option("--json", help="Print the history as JSON.")]
 
 
 @app.callback(invoke_without_command=True)
 def tools(context: typer.Context, version: Version = False) -> None:
-    """Tools for data poisoning of contrastive learning, made to be piped.
+    """Tools for data poisoning of contrastive learning, designed for pipes.
 
     Without a command, list the tools. Each has --help and a man page.
     """
@@ -54,8 +54,8 @@ def tools(context: typer.Context, version: Version = False) -> None:
 def history(file: File = None, as_json: Json = False) -> None:
     """Print how an artifact was made.
 
-    Prints a pipeline that can be run again, for bash, as side inputs are written as <(...). Nothing
-    is printed for an artifact without history.
+    Prints a pipeline that reproduces it, for bash: side inputs are written as <(...). Prints
+    nothing for an artifact without history.
     """
     path = resolve_input(file, starts_chain=False, sources=())
 
@@ -72,10 +72,10 @@ def history(file: File = None, as_json: Json = False) -> None:
 
 @tool(app, "verify")
 def verify(files: Files) -> None:
-    """Check artifacts, contents included.
+    """Check that artifacts are valid, contents included.
 
-    Prints kind, digest and sizes of each. The digest is SHA-256 over the tensors, and the one that
-    histories name. All files are looked at; the exit code is 2 if any is bad.
+    Prints the kind, digest and sizes of each. The digest is the SHA-256 of the tensors, as recorded
+    in histories. All files are checked; the exit code is 2 if any is invalid.
     """
     from cptools.artifacts.errors import ArtifactError
 
@@ -99,26 +99,28 @@ def report(
     files: Reports,
     grid: Annotated[
         bool,
-        typer.Option("--grid", help="Rows and columns, of conditions that are named ROW.COLUMN."),
+        typer.Option("--grid", help="Lay out conditions named ROW.COLUMN as rows and columns."),
     ] = False,
     against: Annotated[
         str | None,
         typer.Option(
             "--against",
             metavar="CONDITION",
-            help="Differences to this condition, paired by seed; with --grid, to this row.",
+            help="Baseline: show differences to this condition (with --grid: row), paired by seed.",
         ),
     ] = None,
     relative: Annotated[
         bool,
-        typer.Option("--relative", help="Degradation, in percent of what --against names."),
+        typer.Option(
+            "--relative", help="Show the degradation, in percent of the baseline (--against)."
+        ),
     ] = False,
     paper: Annotated[
         Path | None,
         typer.Option(
             "--paper",
             metavar="FILE",
-            help="A paper's values beside ours: JSON, accuracies in percent by condition.",
+            help="Compare with a paper's values: JSON, accuracies in percent by condition.",
         ),
     ] = None,
     csv: Annotated[
@@ -126,13 +128,13 @@ def report(
         typer.Option("--csv", help="In place of the table: every line of the reports, as CSV."),
     ] = False,
 ) -> None:
-    """Sum up probes over seeds as a Markdown table.
+    """Summarize probes over seeds as a Markdown table.
 
-    Reads the JSON lines of cp-probe. A row is a condition: files whose names are alike but for a
-    number at the end (clean-0.jsonl, clean-1.jsonl) are seeds of one. Datasets and classifiers that
-    one file tells apart are rows of their own. The interval is Student's, 95%, over the seeds; of
-    a single probe it is that probe's own, over the test images. Of audits: scores, verdicts, and
-    how well the score tells each condition from the first, which is to be the benign one.
+    Reads the JSON lines of cp-probe. Each row is a condition; files whose names differ only in a
+    trailing number (clean-0.jsonl, clean-1.jsonl) are seeds of the same condition. Several datasets
+    or classifiers in one file get separate rows. The interval is Student's 95% interval over the
+    seeds; for a single probe it is the probe's own, over the test images. For audits: scores,
+    verdicts, and how well the score separates each condition from the first, the benign one.
     """
     used = {"grid": grid, "against": against, "relative": relative, "paper": paper}
     if csv:
@@ -163,19 +165,20 @@ def report(
 def page(
     folder: Annotated[
         Path,
-        typer.Argument(help="Folder of tables (NAME.md), pictures (NAME.png, .svg) and reports."),
+        typer.Argument(help="Folder with tables (NAME.md), figures (NAME.png, .svg) and reports."),
     ],
     output: opt.Output = None,
     title: Annotated[
-        str | None, typer.Option("--title", help="Of the page; left out: the folder's name.")
+        str | None, typer.Option("--title", help="Title of the page. Default: name of the folder.")
     ] = None,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Collect tables and pictures in one HTML page.
+    """Collect tables and figures in one HTML page.
 
-    A section a name: NAME.svg or NAME.png, then NAME.md. Above them, how far each table that
-    `report --paper` wrote agrees with the paper. Below each, to be opened: how the reports that its
-    rows and columns name were made. The page needs no other file, no network and no script.
+    Each section shows NAME.svg or NAME.png, then NAME.md. The page starts with how well each table
+    written by `report --paper` agrees with the paper. Each section ends with how the reports behind
+    its rows and columns were made (click to unfold). The page is self-contained: one file, no
+    network, no scripts.
     """
     from cptools.reports.page import build_page, read_results
 
@@ -190,14 +193,17 @@ def page(
 @tool(app, "import")
 def import_foreign(
     file: Annotated[
-        Path, typer.Argument(help="Perturbation: .pth, .pt, .npy, or pictures, perturbed.")
+        Path,
+        typer.Argument(
+            help="Perturbation (.pth, .pt, .npy), or perturbed images (folder, archive)."
+        ),
     ],
     dataset: Annotated[
         str,
         typer.Option(
             "--dataset",
             metavar="CLEAN",
-            help="The dataset that it perturbs: a file, - (stdin), a source, folder or archive.",
+            help="The clean dataset: a file, '-' for stdin, a source, an image folder or archive.",
         ),
     ],
     output: opt.Output = None,
@@ -207,8 +213,8 @@ def import_foreign(
         opt.one_of(
             "--unit",
             UNITS,
-            "Of the values: epsilon is -1 to 1, pixel the scale 0 to 1, level of 255; left out: "
-            "judged by the largest.",
+            "Unit of the values: epsilon (-1 to 1, multiples of epsilon), pixel (pixels in [0, 1]) "
+            "or level (gray levels, of 255). Default: inferred from the largest value.",
         ),
     ] = None,
     mode: Annotated[
@@ -216,7 +222,7 @@ def import_foreign(
         opt.one_of(
             "--mode",
             ("class", "sample"),
-            "A perturbation a class or an image; left out: judged by their number.",
+            "Class-wise or sample-wise perturbation. Default: inferred from the shape.",
         ),
     ] = None,
     key: Annotated[
@@ -224,18 +230,18 @@ def import_foreign(
         typer.Option(
             "--key",
             metavar="NAME",
-            help="Tensor of a checkpoint, such as model.delta; left out: the one that fits.",
+            help="Tensor of the checkpoint, e.g. model.delta. Default: the only one that fits.",
         ),
     ] = None,
     algorithm: Annotated[
-        str, typer.Option("--algorithm", metavar="NAME", help="What made it, for the header.")
+        str, typer.Option("--algorithm", metavar="NAME", help="Name of the attack, for the header.")
     ] = "imported",
     quiet: opt.Quiet = False,
 ) -> None:
-    """Read a perturbation as others store it, and write a delta.
+    """Convert a perturbation in another format to a delta.
 
-    PyTorch's files are read without running code in them. Of pictures, a folder or archive, the
-    difference to the dataset is taken. What leaves the ball is refused.
+    PyTorch files are read without executing code in them. For perturbed images, the delta is their
+    difference to the clean dataset. A perturbation that exceeds epsilon is an error.
     """
     from cptools.workflows.datasets import SOURCES, open_dataset, path_name
 
@@ -262,25 +268,30 @@ def export(
     output: Annotated[
         str,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Write here, atomically: .npy, .pt or .pth."
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Output file (.npy, .pt or .pth), written atomically.",
         ),
     ],
     file: Annotated[
-        str | None, typer.Argument(metavar="DELTA", help="Delta, or - for standard input.")
+        str | None,
+        typer.Argument(metavar="DELTA", help="Delta: a file, or '-' for stdin (default)."),
     ] = None,
     unit: Annotated[
         str,
         opt.one_of(
             "--unit",
             UNITS,
-            "Of the values: epsilon is -1 to 1, pixel the scale 0 to 1, level of 255, in integers.",
+            "Unit of the values: epsilon (-1 to 1, multiples of epsilon), pixel (pixels in [0, 1]) "
+            "or level (gray levels, integers).",
         ),
     ] = "epsilon",
 ) -> None:
-    """Write a delta as an array that others can read.
+    """Export a delta as a plain array for other programs.
 
-    The array is [K,3,H,W] and float32, or int8 for levels. The official code takes a .pth in unit
-    epsilon as it is. Epsilon, mode and history are not in it.
+    The array is [K,3,H,W], float32, or int8 in gray levels. The official code of Contrastive
+    Poisoning loads a .pth in unit epsilon. Epsilon, mode and history are not included.
     """
     if Path(output).suffix not in SUFFIXES:
         raise UsageError(f"{output} has no known suffix; name a file {', '.join(SUFFIXES)}")

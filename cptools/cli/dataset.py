@@ -1,4 +1,4 @@
-"""`cp-dataset`: make a dataset from a source, choose rows of one, look at it, export it."""
+"""`cp-dataset`: make a dataset from a source, take a subset, describe it, export it."""
 
 import json
 import sys
@@ -35,7 +35,8 @@ def dataset(
         typer.Option(
             "--limit",
             min=1,
-            help="Training images to keep, stratified by class; of shapes: to draw [1000].",
+            help="Number of training images to keep, stratified by class; for shapes: to generate "
+            "[1000].",
         ),
     ] = None,
     fraction: Annotated[
@@ -44,25 +45,29 @@ def dataset(
             "--fraction",
             min=0.0,
             max=1.0,
-            help="The same as a share of them, in place of --limit; not of shapes.",
+            help="Fraction of the training images to keep, instead of --limit; not for shapes.",
         ),
     ] = None,
     limit_test: Annotated[
         int | None,
         typer.Option(
-            "--limit-test", min=1, help="Test images to keep, likewise; of shapes: to draw [2000]."
+            "--limit-test",
+            min=1,
+            help="Number of test images to keep, stratified by class; for shapes: to generate "
+            "[2000].",
         ),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option("--classes", metavar="A,B,...", help="Classes to keep.")
+        str | None,
+        typer.Option("--classes", metavar="A,B,...", help="Names of the classes to keep."),
     ] = None,
     size: Annotated[
         int | None,
         typer.Option(
             "--size",
             min=1,
-            help="Side in pixels: resized, of folders and archives the central square; of shapes: "
-            "to draw [32].",
+            help="Image size in pixels: resizes the images (folders and archives: after a square "
+            "center crop); for shapes: size to generate [32].",
         ),
     ] = None,
     holdout: Annotated[
@@ -71,7 +76,8 @@ def dataset(
             "--holdout",
             min=0.0,
             max=1.0,
-            help="Share of the training images to test on, where there is no test folder; 0: none.",
+            help="Fraction of the training images to split off as test images, if there is no test "
+            "folder; 0: no test images.",
         ),
     ] = None,
     contrast: Annotated[
@@ -80,24 +86,28 @@ def dataset(
             "--contrast",
             min=0.0,
             max=1.0,
-            help="Factor on the distance from mid gray [1; of shapes: 0.25].",
+            help="Contrast factor: scales the deviation from mid gray [1; for shapes: 0.25].",
         ),
     ] = None,
     seed: opt.Seed = 0,
     export: Annotated[
         Path | None,
-        typer.Option("--export", metavar="DIR", help="Write PNG files into this new folder."),
+        typer.Option(
+            "--export", metavar="DIR", help="Export the images as PNG files to this new folder."
+        ),
     ] = None,
-    info: Annotated[bool, typer.Option("--info", help="Describe the dataset on stdout.")] = False,
+    info: Annotated[
+        bool, typer.Option("--info", help="Print a description of the dataset.")
+    ] = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     version: Version = False,
 ) -> None:
-    """Make a dataset, or choose rows of one.
+    """Make a dataset, or take a subset of one.
 
-    INPUT is a source (shapes, cifar10, cifar100, stl10), a folder or archive of images in
-    train/CLASS/*.jpg, test/CLASS/*.jpg layout, or a dataset. With --export or --info the dataset
-    itself is written only where -o says so.
+    INPUT is a source (shapes, cifar10, cifar100, stl10), a folder or archive of images laid out as
+    train/CLASS/*.jpg and test/CLASS/*.jpg, or a dataset. With --export or --info the dataset itself
+    is written only if -o is given.
     """
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     options: dict[str, Any] = {
@@ -136,7 +146,7 @@ def _export(made: "Dataset", folder: Path, *, quiet: bool) -> None:
 
 
 def _describe(made: "Dataset", *, as_json: bool) -> None:
-    """Kind, sizes, statistics and digest on stdout."""
+    """Print kind, sizes, statistics and digest."""
     facts = describe(made)
     if as_json or not sys.stdout.isatty():
         typer.echo(json.dumps(facts))

@@ -1,4 +1,4 @@
-"""`cp-defend`: clean a dataset of poison, as far as a defense can."""
+"""`cp-defend`: apply defenses against poison to a dataset."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -58,11 +58,11 @@ def defend(
     version: Version = False,
     **typed: Any,
 ) -> None:
-    """Defend a dataset against poison before anybody trains on it.
+    """Defend a dataset against poison before training.
 
-    Reads a dataset and writes it with its training images treated; the test images stay as they
-    are. Several defenses are applied in the order in which they are given. --mc is the matrix
-    completion of Contrastive Poisoning, section 6: the best of its table 8.
+    Reads a dataset and writes it with the defenses applied to its training images; the test images
+    are unchanged. Several defenses are applied in the order given. --mc is matrix completion
+    (Contrastive Poisoning, section 6), the best defense of table 8 in that paper.
     """
     steps = read_steps(typed)
     settings = {"defend": ",".join(map(str, steps)), "seed": seed}
@@ -75,19 +75,21 @@ def defend(
 
     from cptools.core.device import choose_device
 
-    place = choose_device(device)
-    defended = work.defend(reader.read(), steps, seed=seed, device=place, progress=bar(quiet=quiet))
+    torch_device = choose_device(device)
+    defended = work.defend(
+        reader.read(), steps, seed=seed, device=torch_device, progress=bar(quiet=quiet)
+    )
     deliver(defended, target, o=output, quiet=quiet)
 
 
 def read_steps(typed: Mapping[str, Any]) -> "Sequence[Step]":
-    """The steps that options say, in their order.
+    """The defense steps given by options, in order.
 
     Args:
-        typed: options, such as {"mc": True, "mc_rank": 8, "jpeg": 10}; None is not given.
+        typed: options, e.g. {"mc": True, "mc_rank": 8, "jpeg": 10}; None if not given.
 
     Raises:
-        UsageError: none is given, or a setting of one that is not.
+        UsageError: no defense is given, or a setting of a defense that is not.
         ValueError: the settings of a step contradict each other.
     """
     from cptools.core.defenses.steps import make_step

@@ -25,15 +25,19 @@ def generate(
     output: opt.Output = None,
     alg: Annotated[
         str,
-        opt.one_of("--alg", ATTACKS, "Attack; a contrastive learner means Contrastive Poisoning."),
+        opt.one_of(
+            "--alg",
+            ATTACKS,
+            "Attack; simclr, moco, byol, simsiam and cmc: Contrastive Poisoning by that learner.",
+        ),
     ] = "simclr",
     mode: Annotated[
         str | None,
         opt.one_of(
             "--mode",
             ("class", "sample"),
-            "One perturbation a class, or one an image (sample); left out: class where the attack "
-            "has it.",
+            "Class-wise (one perturbation per class) or sample-wise (one per image). Default: "
+            "class if the attack supports it.",
         ),
     ] = None,
     epsilon: opt.Epsilon = "8/255",
@@ -42,7 +46,7 @@ def generate(
         typer.Option(
             "--delta",
             metavar="FILE",
-            help="Write the delta here; '-' is stdout, the dataset then goes to -o only.",
+            help="Write the delta to this file; with '-' (stdout) the dataset goes to -o only.",
         ),
     ] = None,
     init: Annotated[
@@ -50,12 +54,14 @@ def generate(
         typer.Option(
             "--init",
             metavar="DELTA",
-            help="Start from this delta; a class-wise one is copied to each image.",
+            help="Initial delta; a class-wise one is expanded to each image if --mode is sample.",
         ),
     ] = None,
     half: Annotated[
         bool,
-        typer.Option("--half", help="Keep the delta in float16, half the size, and poison by it."),
+        typer.Option(
+            "--half", help="Store the delta in float16 (half the size) and poison with it."
+        ),
     ] = False,
     recipe: opt.Recipe = "quick",
     seed: opt.Seed = 0,
@@ -70,8 +76,8 @@ def generate(
 ) -> None:
     """Poison a dataset, by Contrastive Poisoning (He, Zha, Katabi, ICLR 2023) or another attack.
 
-    Reads a dataset, learns a perturbation of its training images and writes the poisoned dataset.
-    The test images stay as they are. Without input, the built-in shapes are poisoned.
+    Reads a dataset, optimizes a perturbation of its training images and writes the poisoned
+    dataset. The test images are unchanged. Without input, the built-in shapes are poisoned.
     """
     settings = generate_settings(
         alg, mode, epsilon=epsilon, half=half, recipe=recipe, seed=seed, **typed
@@ -87,7 +93,7 @@ def generate(
 
     from cptools.core.device import choose_device
 
-    place = choose_device(device)
+    torch_device = choose_device(device)
     poisoned, noise = work.generate(
         reader.read(),
         alg,
@@ -97,7 +103,7 @@ def generate(
         half=half,
         recipe=recipe,
         seed=seed,
-        device=place,
+        device=torch_device,
         precision=precision,
         checkpoint=checkpoint,
         progress=bar(quiet=quiet),

@@ -1,4 +1,4 @@
-"""`cp-perturb`: change the pictures of a dataset: as nature does, by noise, by a given delta."""
+"""`cp-perturb`: perturb images: natural corruptions, random noise, or a given delta."""
 
 import sys
 from typing import Annotated, Any
@@ -39,7 +39,9 @@ def perturb(
     suite: Annotated[
         str | None,
         opt.one_of(
-            "--suite", SUITES, f"Natural perturbations, all of a suite or its --kind. {_SUITES}"
+            "--suite",
+            SUITES,
+            f"Suite of natural corruptions: all of it, or those of --kind. {_SUITES}",
         ),
     ] = None,
     kind: Annotated[
@@ -47,8 +49,7 @@ def perturb(
         typer.Option(
             "--kind",
             metavar="NAMES",
-            help="Natural perturbations by name, with commas between them: "
-            f"{', '.join(PERTURBATIONS)}.",
+            help=f"Natural corruptions by name, separated by commas: {', '.join(PERTURBATIONS)}.",
         ),
     ] = None,
     severity: Annotated[
@@ -57,8 +58,8 @@ def perturb(
             "--severity",
             metavar=f"N|{ANY}",
             parser=_strength,
-            help=f"Strength as in CIFAR-10-C, 1 to 5; {ANY}: drawn for each image. {SEVERITY} if "
-            "left out.",
+            help=f"Severity as in CIFAR-10-C, 1 to 5, or {ANY}: random for each image. Default: "
+            f"{SEVERITY}.",
         ),
     ] = None,
     frame: Annotated[
@@ -67,25 +68,32 @@ def perturb(
             "--frame",
             metavar=f"N|{ANY}",
             parser=_strength,
-            help=f"Strength as in CIFAR-10-P, 0 to 30 at most; {ANY}: drawn for each image, as it "
-            "is if left out.",
+            help=f"Frame as in CIFAR-10-P, up to 30, or {ANY}: random for each image (default).",
         ),
     ] = None,
     mix: Annotated[
-        bool, typer.Option("--mix", help="One of the perturbations, drawn for each image.")
+        bool,
+        typer.Option(
+            "--mix", help="Apply one of the corruptions, chosen at random, to each image."
+        ),
     ] = False,
     layer: Annotated[
         bool,
-        typer.Option("--layer", help="All of them on one another on every image, in their order."),
+        typer.Option(
+            "--layer", help="Apply all of the corruptions to every image, in the order given."
+        ),
     ] = False,
     split: Annotated[
         str | None,
         opt.one_of(
-            "--split", SPLITS, "Images that natural perturbations change; train if left out."
+            "--split", SPLITS, "Which images natural corruptions are applied to. Default: train."
         ),
     ] = None,
     noise: Annotated[
-        bool, typer.Option("--noise", help="Uniform random noise in the ball, an image its own.")
+        bool,
+        typer.Option(
+            "--noise", help="Add uniform random noise, drawn independently for each image."
+        ),
     ] = False,
     delta: Annotated[
         str | None, typer.Option("--delta", metavar="FILE", help="Apply this delta.")
@@ -95,7 +103,7 @@ def perturb(
         typer.Option(
             "--epsilon",
             metavar="RADIUS",
-            help="L-infinity bound of --noise, on the pixel scale 0 to 1; 8/255 if left out.",
+            help="L-infinity bound of --noise, for pixels in [0, 1]. Default: 8/255.",
         ),
     ] = None,
     fraction: Annotated[
@@ -104,7 +112,7 @@ def perturb(
             "--fraction",
             min=0.0,
             max=1.0,
-            help="Share of the images to change: a fixed choice by the seed.",
+            help="Fraction of the images to perturb, a subset fixed by the seed.",
         ),
     ] = 1.0,
     seed: opt.Seed = 0,
@@ -115,10 +123,10 @@ def perturb(
 ) -> None:
     """Perturb the images of a dataset, all of them or a fixed fraction.
 
-    --suite and --kind are natural perturbations: weather, blur, noise, geometry. Which of them each
-    image has is recorded in the dataset.
-    --noise is the row "Random Noise" of the paper's table 1: uniform in the L-infinity ball.
-    --delta applies the perturbation that `cp-generate --delta FILE` wrote, within its own epsilon.
+    --suite and --kind are natural corruptions: weather, blur, noise, geometry. The dataset records
+    which of them were applied to each image.
+    --noise is "Random Noise" in the paper's table 1: uniform in the L-infinity ball.
+    --delta applies the perturbation written by `cp-generate --delta FILE`, with its own epsilon.
     """
     words: dict[str, Any] = {
         "suite": suite, "kind": kind, "severity": severity, "frame": frame, "mix": mix,

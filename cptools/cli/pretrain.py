@@ -1,4 +1,4 @@
-"""`cp-pretrain`: train an encoder on a dataset, as a victim would."""
+"""`cp-pretrain`: train an encoder on a dataset, e.g. the victim of a poison."""
 
 import sys
 from typing import Annotated, Any
@@ -26,15 +26,15 @@ app = make_app("cp-pretrain")
 def pretrain(
     input: opt.StartInput = None,
     output: opt.Output = None,
-    alg: Annotated[str, opt.one_of("--alg", ALGORITHMS, "Learning algorithm.")] = "simclr",
+    alg: Annotated[str, opt.one_of("--alg", ALGORITHMS, "Training algorithm.")] = "simclr",
     recipe: opt.Recipe = "quick",
     watch: Annotated[
         str | None,
         typer.Option(
             "--watch",
             metavar="FILE",
-            help="Dataset, such as the clean one, whose loss, alignment and uniformity are "
-            "measured after each epoch as well.",
+            help="Second dataset, e.g. the clean one, whose loss, alignment and uniformity are "
+            "recorded after each epoch.",
         ),
     ] = None,
     labels_from: Annotated[
@@ -42,7 +42,8 @@ def pretrain(
         typer.Option(
             "--labels-from",
             metavar="ENCODER",
-            help="Encoder of the same images; clusters of its features are pseudo-labels (advcl).",
+            help="Encoder whose features on the training images are clustered into pseudo-labels "
+            "(advcl).",
         ),
     ] = None,
     defend: Annotated[
@@ -50,7 +51,7 @@ def pretrain(
         typer.Option(
             "--defend",
             metavar="STEPS",
-            help="Defenses of cp-defend applied anew to every view, such as mc:rank=8,jpeg:10.",
+            help="Defenses of cp-defend, applied on the fly to every view, e.g. mc:rank=8,jpeg:10.",
         ),
     ] = None,
     defend_at: Annotated[
@@ -58,8 +59,7 @@ def pretrain(
         opt.one_of(
             "--defend-at",
             tuple(ON_THE_FLY),
-            "Whether they are applied to the image before a view is drawn of it [left out], or to "
-            "the view.",
+            "Apply the defenses to the image before augmentation (default) or to each view.",
         ),
     ] = None,
     seed: opt.Seed = 0,
@@ -72,9 +72,9 @@ def pretrain(
     version: Version = False,
     **typed: Any,
 ) -> None:
-    """Train an encoder by contrastive learning, without labels; or by labels (supervised).
+    """Train an encoder by contrastive learning, without labels, or by supervised learning.
 
-    Reads a dataset, clean or poisoned, and writes the encoder with the curves of its loss,
+    Reads a dataset, clean or poisoned, and writes the encoder with its training curves: loss,
     alignment and uniformity. Without input, it trains on the built-in shapes.
     """
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
@@ -101,7 +101,7 @@ def pretrain(
 
     from cptools.core.device import choose_device
 
-    place = choose_device(device)
+    torch_device = choose_device(device)
     trained = work.pretrain(
         reader.read(),
         alg,
@@ -111,7 +111,7 @@ def pretrain(
         defend_at=defend_at,
         recipe=recipe,
         seed=seed,
-        device=place,
+        device=torch_device,
         precision=precision,
         checkpoint=checkpoint,
         progress=bar(quiet=quiet),

@@ -1,4 +1,4 @@
-"""`cp-probe`: measure an encoder or the noise of a poisoned dataset, or audit a dataset."""
+"""`cp-probe`: evaluate an encoder or the noise of a poisoned dataset, or audit a dataset."""
 
 import sys
 from typing import Annotated
@@ -25,7 +25,7 @@ def probe(
         str | None,
         typer.Argument(
             metavar="INPUT",
-            help="Encoder or dataset: a file, or '-' for stdin, the default.",
+            help="Encoder or dataset: a file, or '-' for stdin (default).",
             show_default=False,
         ),
     ] = None,
@@ -35,7 +35,7 @@ def probe(
             "-o",
             "--output",
             metavar="FILE",
-            help="Write the report here as JSON lines, atomically; left out: stdout.",
+            help="Write the report to this file as JSON lines, atomically. Default: stdout.",
         ),
     ] = None,
     dataset: Annotated[
@@ -43,8 +43,8 @@ def probe(
         typer.Option(
             "--dataset",
             metavar="FILE",
-            help="Dataset to probe the encoder on, may be repeated; of a poisoned dataset: the "
-            "clean one. Left out: the clean source that INPUT names.",
+            help="Labeled dataset to evaluate the encoder on (may be repeated); if INPUT is a "
+            "poisoned dataset: its clean one. Default: the clean source recorded in INPUT.",
         ),
     ] = None,
     recipe: opt.Recipe = "quick",
@@ -53,25 +53,31 @@ def probe(
         opt.one_of(
             "--method",
             PROBE_METHODS,
-            "lbfgs: linear, on cached features; sgd: linear, the paper's protocol; knn: nearest "
-            "neighbors; head: the encoder's own classifier; distances: of two views; separability: "
-            "of a dataset's noise, by class; audit: whether a dataset looks poisoned; changed: how "
-            "many of its images are not the clean ones.",
+            "Encoder: lbfgs (linear probe on cached features), sgd (linear probe, the paper's "
+            "protocol), knn (nearest neighbors), head (the encoder's own classifier) or distances "
+            "(between two views). Dataset: separability (of its noise, by class), audit (whether "
+            "it looks poisoned) or changed (how many images differ from the clean ones).",
         ),
     ] = None,
     audit: Annotated[
         bool,
-        typer.Option("--audit", help="Short for --method audit: whether INPUT looks poisoned."),
+        typer.Option(
+            "--audit", help="Short for --method audit: check whether INPUT looks poisoned."
+        ),
     ] = False,
     l2: Annotated[float | None, typer.Option("--l2", min=0.0, help="Weight decay (lbfgs).")] = None,
     iterations: Annotated[
         int | None,
-        typer.Option("--iterations", min=1, help="Iterations at most (lbfgs, separability)."),
+        typer.Option(
+            "--iterations", min=1, help="Maximum number of iterations (lbfgs, separability)."
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs (sgd).")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Number of epochs (sgd).")
+    ] = None,
     batch_size: opt.BatchSize = None,
     lr: Annotated[
-        float | None, typer.Option("--lr", min=1e-9, help="Learning rate at the start (sgd).")
+        float | None, typer.Option("--lr", min=1e-9, help="Initial learning rate (sgd).")
     ] = None,
     select: Annotated[
         str | None,
@@ -82,9 +88,10 @@ def probe(
             "images, as the official code does.",
         ),
     ] = None,
-    k: Annotated[int | None, typer.Option("--k", min=1, help="Neighbors (knn).")] = None,
+    k: Annotated[int | None, typer.Option("--k", min=1, help="Number of neighbors (knn).")] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", min=1e-3, help="Of the votes (knn).")
+        float | None,
+        typer.Option("--temperature", min=1e-3, help="Temperature of the weighted vote (knn)."),
     ] = None,
     holdout: Annotated[
         float | None,
@@ -92,7 +99,7 @@ def probe(
             "--holdout",
             min=0.0,
             max=1.0,
-            help="Share of the noise that is tested on, not fitted to (separability).",
+            help="Fraction of the images held out to test the classifiers (separability).",
         ),
     ] = None,
     seed: opt.Seed = 0,
@@ -104,14 +111,14 @@ def probe(
     verbose: opt.Verbose = False,
     version: Version = False,
 ) -> None:
-    """Measure an encoder or the noise of a poisoned dataset, or audit a dataset.
+    """Evaluate an encoder or the noise of a poisoned dataset, or audit a dataset.
 
-    An encoder is measured by a classifier on its frozen features. It trains on CLEAN labeled
-    images, also for an encoder that was trained on poison (the paper's protocol), and is tested on
-    the test images. The interval is Wilson's, 95%: it covers the choice of test images, not the
-    randomness of training. A poisoned dataset is measured by how well its noise tells the classes.
-    A dataset of unknown make is audited: a score that says whether it looks poisoned. Of a coreset
-    of partly poisoned images, `--method changed` tells how many are poisoned.
+    An encoder is evaluated by a classifier on its frozen features, trained on CLEAN labeled images
+    even if the encoder was trained on poison (the paper's protocol), and tested on the test images.
+    The 95% interval is Wilson's: it covers the choice of test images, not the randomness of
+    training. For a poisoned dataset: how well classifiers predict the class from the noise. For a
+    dataset of unknown provenance: --audit, a score of whether it looks poisoned. For a coreset of a
+    partly poisoned dataset: --method changed, the number of poisoned images in it.
     """
     typed = {name: value for name, value in locals().items() if name in PROBE_SETTINGS}
     del typed["method"]

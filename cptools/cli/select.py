@@ -1,4 +1,4 @@
-"""`cp-select`: keep a part of a dataset that is worth as much as the whole, a coreset."""
+"""`cp-select`: select a coreset, a subset that is nearly as good to train on as the whole."""
 
 import sys
 from typing import Annotated
@@ -30,7 +30,7 @@ def select(
             "--fraction",
             min=0.0,
             max=1.0,
-            help="Share of the training images to keep; for sas below a half.",
+            help="Fraction of the training images to keep; for sas below 0.5.",
             show_default=False,
         ),
     ] = None,
@@ -39,7 +39,7 @@ def select(
         typer.Option(
             "--encoder",
             metavar="FILE",
-            help="Proxy whose embeddings are compared (sas, sas-topk, paper2).",
+            help="Proxy encoder whose embeddings are compared (sas, sas-topk, paper2).",
         ),
     ] = None,
     classes: Annotated[
@@ -47,17 +47,19 @@ def select(
         typer.Option(
             "--classes",
             min=1,
-            help="Latent classes, by k-means of the proxy's features; as many as there are classes "
-            "if left out.",
+            help="Number of latent classes, k-means clusters of the proxy's features. Default: the "
+            "number of classes.",
         ),
     ] = None,
     labels: Annotated[
-        bool, typer.Option("--labels", help="The labels are the latent classes.")
+        bool, typer.Option("--labels", help="Use the labels as latent classes.")
     ] = False,
     views: Annotated[
         int | None,
         typer.Option(
-            "--num-views", min=1, help="Random views whose embeddings are averaged (sas): 8."
+            "--num-views",
+            min=1,
+            help="Number of augmented views whose embeddings are averaged (sas) [8].",
         ),
     ] = None,
     seed: opt.Seed = 0,
@@ -70,7 +72,8 @@ def select(
 ) -> None:
     """Select a coreset of the training images.
 
-    The test images stay. Rows are kept in their order, and `train.index` says which they are.
+    The test images are unchanged. Selected images keep their order; the tensor train.index records
+    their rows in the full dataset.
     """
     settings = select_settings(
         method,
@@ -92,7 +95,7 @@ def select(
 
     from cptools.core.device import choose_device
 
-    place = choose_device(device)
+    torch_device = choose_device(device)
     coreset = work.select(
         reader.read(),
         method,
@@ -102,7 +105,7 @@ def select(
         labels=labels,
         num_views=views,
         seed=seed,
-        device=place,
+        device=torch_device,
         precision=precision,
     )
     deliver(coreset, target, o=output, quiet=quiet)

@@ -1,4 +1,4 @@
-"""`cp-visualize`: draw artifacts."""
+"""`cp-visualize`: plot artifacts and reports."""
 
 import logging
 import os
@@ -42,8 +42,8 @@ def visualize(
         list[str] | None,
         typer.Argument(
             metavar="[INPUT]...",
-            help="Datasets, a delta, encoders, an encoder and datasets, or reports of cp-probe: "
-            "files, or '-' for stdin, the default.",
+            help="Datasets, a delta, encoders, an encoder with datasets, or reports of cp-probe: "
+            "files, or '-' for stdin (default).",
             show_default=False,
         ),
     ] = None,
@@ -53,8 +53,8 @@ def visualize(
             "-o",
             "--output",
             metavar="FILE",
-            help="Picture (.png or .svg); left out: stdout, or a named "
-            "file where stdout is a terminal.",
+            help="Figure (.png or .svg), written atomically. Default: stdout, or a file with a "
+            "generated name if stdout is a terminal.",
         ),
     ] = None,
     dataset: Annotated[
@@ -62,7 +62,7 @@ def visualize(
         typer.Option(
             "--dataset",
             metavar="FILE",
-            help="The clean dataset, where it cannot be had from the source that the input names.",
+            help="The clean dataset, if it cannot be loaded from the source recorded in the input.",
         ),
     ] = None,
     subject: Annotated[
@@ -70,14 +70,14 @@ def visualize(
         opt.one_of(
             "--subject",
             ("noise", "images", "separability"),
-            "What to draw: the noise of a poisoned dataset, the images of any, or how the noise of "
-            "each clusters by class; left out: noise where there is some, else images.",
+            "What to plot of a dataset: the noise of a poisoned one, the images, or how the noise "
+            "clusters by class. Default: noise if there is any, else images.",
         ),
     ] = None,
     grid: Annotated[
         bool,
         typer.Option(
-            "--grid", help="Of reports: bars of a row together, by conditions named ROW.COLUMN."
+            "--grid", help="Reports: group the bars of conditions named ROW.COLUMN by row."
         ),
     ] = False,
     paper: Annotated[
@@ -85,42 +85,46 @@ def visualize(
         typer.Option(
             "--paper",
             metavar="FILE",
-            help="A paper's values, as diamonds: JSON, accuracies in percent by condition.",
+            help="Reports: add a paper's values as diamonds (JSON, percent by condition).",
         ),
     ] = None,
     format: Annotated[
         str | None,
-        opt.one_of("--format", ("png", "svg"), "Left out: by the name of FILE, else png."),
+        opt.one_of(
+            "--format", ("png", "svg"), "Image format. Default: by the suffix of FILE, else png."
+        ),
     ] = None,
-    dpi: Annotated[int, typer.Option("--dpi", min=30, max=1200, help="Pixels an inch.")] = 200,
+    dpi: Annotated[
+        int, typer.Option("--dpi", min=30, max=1200, help="Resolution, pixels per inch.")
+    ] = 200,
     size: Annotated[
         str | None,
         typer.Option(
             "--size",
             metavar="WIDTH",
-            help="Width of the picture, such as 8cm, 3.25in or 800px, text scaled along; left out: "
-            "what it needs.",
+            help="Width of the figure, e.g. 8cm, 3.25in or 800px; text is scaled too. Default: "
+            "natural size.",
         ),
     ] = None,
     show: Annotated[
         bool,
-        typer.Option("--show", help="Print a small preview on the terminal (standard error), too."),
+        typer.Option("--show", help="Also print a small preview on the terminal (stderr)."),
     ] = False,
     title: Annotated[
-        str | None, typer.Option("--title", help="In place of the one from the history.")
+        str | None, typer.Option("--title", help="Title. Default: made from the history.")
     ] = None,
     device: opt.Device = "auto",
     quiet: opt.Quiet = False,
     version: Version = False,
 ) -> None:
-    """Draw what is given.
+    """Plot datasets, deltas, encoders or reports.
 
-    A poisoned dataset or a delta: clean images, the noise amplified, and the poisoned images, one
-    column a class (figures 3 and 6 of the paper). A clean dataset: its first images, by class.
-    Several datasets: the same images of each, a row a dataset (figure 9); of two also what differs,
-    amplified. Encoders: their curves of loss, alignment and uniformity over one another.
-    An encoder and datasets: how far apart it puts two views of their images (figures 4d and 8).
-    Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1). Audits: the ROC
+    A poisoned dataset or a delta: clean images, amplified noise and poisoned images, one column per
+    class (figures 3 and 6 of the paper). A clean dataset: its first images, by class. Several
+    datasets: the same images of each, one row per dataset (figure 9); for two also their amplified
+    difference. Encoders: training curves of loss, alignment and uniformity in one plot. An
+    encoder with datasets: histograms of the distance between two views of each image (figures 4d
+    and 8). Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1). Audits: ROC
     curve of each condition against the first, the benign one.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # what it remarks helps nobody here

@@ -49,17 +49,17 @@ def defend(
     track = tracker(progress)
     seed = check_seed(seed)
     whole = _read_steps(steps)
-    place = used_device(device)
-    show_settings({"defend": ",".join(map(str, whole)), "seed": seed, "device": place.type})
+    device = used_device(device)
+    show_settings({"defend": ",".join(map(str, whole)), "seed": seed, "device": device.type})
     for step in whole:
-        images = torch.from_numpy(dataset.train_images).to(place)
+        images = torch.from_numpy(dataset.train_images).to(device)
         defended = track(
             defend_batches(images, step, stream(seed, "defend", step.name)),
             total=-(-len(images) // BATCH),
             describe=lambda _: "",
             label=step.name,
         )
-        parameters = {**step.settings(), "seed": seed, "device": place.type}
+        parameters = {**step.settings(), "seed": seed, "device": device.type}
         command = entry("cp-defend", parameters, main_input(dataset_digest(dataset)))
         dataset = replace(
             dataset,

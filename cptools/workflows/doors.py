@@ -225,8 +225,8 @@ def used_hardware(
     from cptools.workflows.checkpoints import show_settings
 
     check_word(precision, PRECISIONS, name="precision")
-    place = used_device(device)
-    bf16 = choose_bf16(precision, place)
-    settings |= {"device": place.type, "precision": "bf16" if bf16 else "fp32"}
+    device = used_device(device)
+    bf16 = choose_bf16(precision, device)
+    settings |= {"device": device.type, "precision": "bf16" if bf16 else "fp32"}
     show_settings(settings)
-    return place, bf16
+    return device, bf16

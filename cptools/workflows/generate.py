@@ -134,7 +134,7 @@ def generate(
     told = generate_settings(
         alg, mode, epsilon=epsilon, half=half, recipe=recipe, seed=seed, **settings
     )
-    place, bf16 = used_hardware(told, device, precision)
+    device, bf16 = used_hardware(told, device, precision)
     clean_digest = dataset_digest(dataset)
     inputs = main_input(clean_digest)
     if init is not None:
@@ -143,7 +143,7 @@ def generate(
         inputs["init"] = Input(digest(init.arrays()), init.history, "delta")
     command = entry("cp-generate", told, inputs)
 
-    images, labels = training_tensors(dataset, place)
+    images, labels = training_tensors(dataset, device)
     note_queue(told, len(images))
     radius = parse_epsilon(told["epsilon"])
     problem = Problem(

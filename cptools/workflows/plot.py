@@ -193,12 +193,12 @@ def draw_artifacts(
     if len(encoders) == len(artifacts):
         return _curves(encoders, names, title)
     if subject == "separability" or (len(encoders) == 1 and len(datasets) == len(artifacts) - 1):
-        place = used_device(device)
+        device = used_device(device)
         if not encoders:
-            return draw_separability(datasets, clean, place, title=title)
+            return draw_separability(datasets, clean, device, title=title)
         if given is not None:
             raise ValueError("`dataset` does not apply to an encoder; give datasets as inputs")
-        return draw_distances(encoders[0], datasets, place, title=title)
+        return draw_distances(encoders[0], datasets, device, title=title)
     if len(artifacts) > 1:
         if subject == "noise" or len(datasets) < len(artifacts):
             raise ValueError(

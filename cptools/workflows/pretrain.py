@@ -141,15 +141,15 @@ def pretrain(
         **settings,
     )
     check_labels_from(alg, is_given=labels_from is not None)
-    place, bf16 = used_hardware(told, device, precision)
+    device, bf16 = used_hardware(told, device, precision)
     inputs = main_input(dataset_digest(dataset))
     watched: dict[str, Any] = {}
     if watch is not None:
         check_artifact(watch, "dataset", name="watch")
         _check_same_task(watch, dataset)
         inputs["watch"] = Input(dataset_digest(watch), watch.history, "dataset")
-        watched["watch"], watched["watch_labels"] = training_tensors(watch, place)
-    images, labels = training_tensors(dataset, place)
+        watched["watch"], watched["watch_labels"] = training_tensors(watch, device)
+    images, labels = training_tensors(dataset, device)
     num_classes: int | tuple[int, ...] = len(dataset.classes)
     if labels_from is not None:
         check_artifact(labels_from, "encoder", name="labels_from")
@@ -158,7 +158,7 @@ def pretrain(
             labels_from,
             dataset,
             [] if watch is None else [watched["watch"]],
-            place,
+            device,
             seed=told["seed"],
             bf16=bf16,
         )
@@ -172,7 +172,7 @@ def pretrain(
         num_classes=num_classes,
         mean=dataset.mean,
         std=dataset.std,
-        device=place,
+        device=device,
         bf16=bf16,
         seed=told["seed"],
         size=images.shape[-1],

@@ -145,26 +145,26 @@ def probe(
         for one in given:
             if not isinstance(one, str):  # those in files are seen to when their turn comes
                 check_size(artifact, one)
-        place, _ = used_hardware(told, device, precision)
+        device, _ = used_hardware(told, device, precision)
         return Report(
             tuple(
                 measure_encoder(
                     artifact,
                     clean_dataset(artifact.source, one, need="the probe"),
                     told,
-                    place,
+                    device,
                     track,
                 )
                 for one in given or (None,)
             )
         )
-    place, _ = used_hardware(told, device, "fp32")
+    device, _ = used_hardware(told, device, "fp32")
     clean = given[0] if given else None
     if told["method"] == "audit":
-        return Report((measure_audit(artifact, told, place, track),))
+        return Report((measure_audit(artifact, told, device, track),))
     if told["method"] == "changed":
         return Report((measure_changed(artifact, clean, told),))
-    return Report(tuple(measure_noise(artifact, clean, told, place, track)))
+    return Report(tuple(measure_noise(artifact, clean, told, device, track)))
 
 
 def _given(dataset: "Given | Sequence[Given] | None") -> "tuple[Given, ...]":

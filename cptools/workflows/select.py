@@ -131,10 +131,10 @@ def select(
         seed=seed,
     )
     check_proxy(method, is_given=encoder is not None)
-    place, _ = used_hardware(told, device, precision)
+    device, _ = used_hardware(told, device, precision)
     if method == "sas" and told["fraction"] > 0.5:
         _log.warning("beyond a half, sas adds the images least like those that it kept")
-    coreset = _select(dataset, encoder, told, place)
+    coreset = _select(dataset, encoder, told, device)
     if lost := _lost_classes(dataset, coreset):
         _log.warning("no image of %s is kept", ", ".join(lost))
     return coreset
@@ -147,7 +147,7 @@ def _lost_classes(dataset: "Dataset", coreset: "Dataset") -> list[str]:
 
 
 def _select(
-    dataset: "Dataset", proxy: "Encoder | None", settings: dict[str, Any], place: "torch.device"
+    dataset: "Dataset", proxy: "Encoder | None", settings: dict[str, Any], device: "torch.device"
 ) -> "Dataset":
     """The coreset."""
     import torch
@@ -166,10 +166,10 @@ def _select(
     options = {"seed": settings["seed"]} if chosen.is_random else {}
     if proxy is not None:
         inputs["encoder"] = Input(digest(proxy.arrays()), proxy.history, "encoder")
-        of_images.append(_embeddings(dataset, proxy, settings, place))
+        of_images.append(_embeddings(dataset, proxy, settings, device))
     if chosen.classes == "latent" and not settings["labels"]:
         assert proxy is not None
-        of_images.append(_latent_classes(dataset, proxy, settings, place))
+        of_images.append(_latent_classes(dataset, proxy, settings, device))
     elif chosen.classes:
         of_images.append(labels)
     rows = load(chosen.function)(
@@ -184,7 +184,7 @@ def _select(
 
 
 def _embeddings(
-    dataset: "Dataset", proxy: "Encoder", settings: dict[str, Any], place: "torch.device"
+    dataset: "Dataset", proxy: "Encoder", settings: dict[str, Any], device: "torch.device"
 ) -> "Tensor":
     """What the method compares: embeddings of the proxy, of views or of the images themselves."""
     import torch
@@ -196,7 +196,7 @@ def _embeddings(
     check_size(proxy, dataset)
     kind = CORESETS[settings["method"]].embeddings
     assert kind is not None
-    network, embed, _ = build_embedding(proxy, place)
+    network, embed, _ = build_embedding(proxy, device)
     options: dict[str, Any] = {"bf16": settings["precision"] == "bf16"}
     if kind == "views":
         options |= {
@@ -212,7 +212,7 @@ def _embeddings(
 
 
 def _latent_classes(
-    dataset: "Dataset", proxy: "Encoder", settings: dict[str, Any], place: "torch.device"
+    dataset: "Dataset", proxy: "Encoder", settings: dict[str, Any], device: "torch.device"
 ) -> "Tensor":
     """Clusters of the features of the proxy's backbone, int64 [N]."""
     import torch
@@ -222,7 +222,7 @@ def _latent_classes(
     from cptools.workflows.encoders import build_backbone
 
     found = features(
-        build_backbone(proxy, place),
+        build_backbone(proxy, device),
         torch.from_numpy(dataset.train_images),
         mean=proxy.mean,
         std=proxy.std,
