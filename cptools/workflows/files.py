@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from cptools.reports.report import Report
 CHOICES = {
     "limit": Setting(int, "Training images to keep, stratified by class.", 1),
-    "fraction": Setting(float, "The same as a share of them.", 0, 1),
-    "limit_test": Setting(int, "Test images to keep, likewise.", 1),
-    "size": Setting(int, "Side in pixels.", 1),
-    "holdout": Setting(float, "Share of the training images to test on.", 0, 1),
-    "contrast": Setting(float, "Factor on the distance from mid gray.", 0, 1),
-    "seed": Setting(int, "Seed of everything random.", 0),
+    "fraction": Setting(float, "Fraction of the training images to keep.", 0, 1),
+    "limit_test": Setting(int, "Test images to keep, stratified by class.", 1),
+    "size": Setting(int, "Image size in pixels.", 1),
+    "holdout": Setting(float, "Fraction of the training images held out for testing.", 0, 1),
+    "contrast": Setting(float, "Contrast factor.", 0, 1),
+    "seed": Setting(int, "Random seed.", 0),
 }
-"""What a dataset is made by, besides its classes."""
+"""Options of a dataset, besides its classes."""
 
 PICTURES = (".png", ".svg")
 
@@ -43,15 +43,15 @@ def load(
 
     Args:
         source: `shapes`, `cifar10`, `cifar100` or `stl10`; a folder or archive of images in
-            train/CLASS/*.jpg, test/CLASS/*.jpg layout; or a file that cptools wrote.
-        limit: training images to keep, stratified by class; of shapes: to draw.
-        fraction: the same as a share of them; not of shapes.
-        limit_test: test images to keep, likewise; of shapes: to draw.
+            train/CLASS/*.jpg, test/CLASS/*.jpg layout; or a file written by cptools.
+        limit: number of training images to keep, stratified by class; for shapes: to generate.
+        fraction: fraction of the training images to keep; not for shapes.
+        limit_test: number of test images to keep; for shapes: to generate.
         classes: names of the classes to keep.
-        size: side in pixels: resized, of folders and archives the central square.
-        holdout: share of the training images to test on, where there is no test folder.
-        contrast: factor on the distance from mid gray, in [0, 1].
-        seed: of everything random, at least 0.
+        size: image size in pixels: images are resized (folders, archives: center-cropped).
+        holdout: fraction of the training images held out for testing, without a test folder.
+        contrast: factor in [0, 1] that scales the deviation from mid gray.
+        seed: random seed, at least 0.
 
     Returns:
         A `Dataset`, `Delta`, `Encoder` or `Report`.
@@ -117,14 +117,14 @@ def load_report(path: str | os.PathLike[str]) -> "Report":
 
 
 def save(thing: "Artifact | Report | Figure", path: str | os.PathLike[str]) -> None:
-    """Write an artifact, a report or a figure to a file, which appears whole or not at all.
+    """Write an artifact, a report or a figure to a file, atomically.
 
     Args:
-        thing: what `cp.load` reads again, or a figure of `cp.plot`.
-        path: the file; of a figure its suffix, .png or .svg, says the format.
+        thing: an artifact, a report or a figure of `cp.plot`.
+        path: the file; for a figure its suffix, .png or .svg, is the format.
 
     Raises:
-        ValueError: it cannot be written there, or is nothing that cptools writes.
+        ValueError: it cannot be written there, or is of another type.
         OSError: the disk is full or fails.
     """
     from cptools.artifacts.schema import KINDS
@@ -142,11 +142,11 @@ def save(thing: "Artifact | Report | Figure", path: str | os.PathLike[str]) -> N
 
         suffix = Path(path).suffix.lower()
         if suffix not in PICTURES:
-            raise ValueError(f"cannot draw a {suffix or 'nameless'} file; name it .png or .svg")
+            raise ValueError(f"cannot write a {suffix or 'nameless'} figure; name it .png or .svg")
         with atomic_write(path) as file:
             save_figure(thing, file, suffix[1:], dpi=200, width=None)  # type: ignore[arg-type]
     else:
         raise ValueError(
-            f"a {type(thing).__name__} is no artifact; give what `cp.load`, `cp.generate` or"
-            " another function of cptools returned"
+            f"a {type(thing).__name__} is not an artifact; give the result of `cp.load`,"
+            " `cp.generate` or another function of cptools"
         )
