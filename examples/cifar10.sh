@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Contrastive Poisoning on real images, CIFAR-10, as far as two cores go: accuracies of SimCLR
-# victims of clean, noisy and poisoned images, at full contrast and at a quarter of it.
+# Contrastive Poisoning on real images, CIFAR-10, at a scale for two cores: accuracies of SimCLR
+# victims on clean, noisy and poisoned images, at full contrast and at a quarter of it.
 #
 #   CPTOOLS_DATA=FOLDER examples/cifar10.sh [FOLDER]   # FOLDER has cifar10-jpeg.tar.xz; else a download
 #
 # SCALE=cpu (default): 5,000 images, ResNet-10 of width 16, 30 epochs; about 25 minutes on 2 free cores (48 CPU minutes).
 # SCALE=paper: all images, ResNet-18, 1000 epochs, at full contrast: for a GPU.
 # SEEDS="0 1 2" JOBS=2 by default. The second FOLDER (default: examples/results/cifar10) receives
-# the reports, one a victim, and README.md.
+# the reports, one per victim, and README.md.
 set -euo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 results=$(realpath -m "${1:-$here/results/cifar10}")

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The main job on the built-in images: poison, defend, train victims, probe them, look.
+# The main pipeline on the built-in images: poison, defend, train victims, probe them, plot.
 #
 #   examples/quick.sh [FOLDER]      # FOLDER (default: quick) receives everything
 set -euo pipefail
 mkdir -p "${1:-quick}"
 cd "${1:-quick}"
 
-echo "1/4 the pipeline: class-wise poison of BYOL, then matrix completion" >&2
+echo "1/4 the pipeline: class-wise BYOL poison, then matrix completion" >&2
 cp-generate --alg byol --mode class | cp-defend --mc > byol-class-mc.safetensors
 
-echo "2/4 the strongest poison at this scale: sample-wise, of SimCLR" >&2
+echo "2/4 the strongest poison at this scale: sample-wise SimCLR" >&2
 cp-generate --alg simclr --mode sample > poisoned.safetensors
 cp-visualize poisoned.safetensors -o poison.png
 

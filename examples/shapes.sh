@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The effect on the built-in images, over seeds: which poison takes how much from a SimCLR victim,
-# and what matrix completion gives back.
+# The effect on the built-in images, over seeds: how much accuracy each poison costs a SimCLR victim,
+# and how much matrix completion restores.
 #
 #   examples/shapes.sh [FOLDER]     # SEEDS="0 1 2 3 4" JOBS=2 by default; about 20 minutes on 2 free cores
 #
-# FOLDER (default: examples/results/shapes) receives the reports, one a victim, and README.md.
+# FOLDER (default: examples/results/shapes) receives the reports, one per victim, and README.md.
 set -euo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 results=$(realpath -m "${1:-$here/results/shapes}")

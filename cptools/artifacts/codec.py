@@ -70,9 +70,9 @@ def decode(header: object, specs: Mapping[str, Spec]) -> dict[str, Any]:
     version, kind = header["format"], header["kind"]
     if type(version) is not int or version != FORMAT:
         found = str(version)[:20]
-        raise ArtifactError(f"format {found} is not known here ({FORMAT} is); update cptools")
+        raise ArtifactError(f"format {found} is not supported ({FORMAT} is); update cptools")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ArtifactError(f"kind {str(kind)[:40]!r} is not known here; update cptools")
+        raise ArtifactError(f"kind {str(kind)[:40]!r} is not supported; update cptools")
     needed = ("format", "kind", *_KEYS[kind], "history")
     fields = Fields(header, "header", needed, _OPTIONAL.get(kind, ()))
     try:
@@ -121,7 +121,7 @@ def _dataset(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:
     n, _, h, w = _tensor(specs, "train.images", ("uint8",), (None, 3, None, None))
     m, *_ = _tensor(specs, "test.images", ("uint8",), (None, 3, h, w))
     if 0 in (n, h, w):
-        raise ArtifactError("the dataset has no training images; give one that has")
+        raise ArtifactError("the dataset has no training images; give one with training images")
     known = {"train.images", "train.labels", "test.images", "test.labels"}
     _tensor(specs, "train.labels", ("int64",), (n,))
     _tensor(specs, "test.labels", ("int64",), (m,))
@@ -150,7 +150,7 @@ def _perturbations(fields: Fields, *, is_used: bool) -> tuple[str, ...]:
         return ()
     names = fields.texts("perturbations")
     if not is_used:
-        fields.fail("perturbations", "names what no tensor points to")
+        fields.fail("perturbations", "is given without a perturbation tensor")
     if names[0] != UNCHANGED or len(set(names)) < len(names):
         fields.fail("perturbations", f"is not a list of different names, {UNCHANGED!r} first")
     return names

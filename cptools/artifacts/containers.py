@@ -1,7 +1,7 @@
 """Folders, zip and tar archives as streams of files. Nothing is ever extracted to disk.
 
-Told by content and not by name: folder, .zip, .tar, and .tar compressed by gzip, bzip2 or xz. Names
-such as `../x` or `/x` in archives do no harm.
+Recognized by content, not by name: folder, .zip, .tar, and .tar compressed by gzip, bzip2 or xz.
+Names such as `../x` or `/x` in archives do no harm.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def members(path: Path) -> Iterator[tuple[str, Member]]:
     """All files of a container, in its own order."""
     kind = container(path)
     if kind is None:
-        raise ArtifactError(f"{path} is no image folder, zip or tar; give one of these")
+        raise ArtifactError(f"{path} is not an image folder, zip or tar; give one of these")
     readers = {"zip": _zip_members, "tar": _tar_members}
     return readers[kind](path) if kind in readers else _folder_members(path, path, 0)
 
@@ -163,7 +163,7 @@ def _tar_members(path: Path) -> Iterator[tuple[str, Member]]:
 
 
 def _refuse_link(path: Path, name: str) -> IO[bytes]:
-    raise ArtifactError(f"{path}: {name} is a link; pack it with its content")
+    raise ArtifactError(f"{path}: {name} is a link; pack the file itself")
 
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:

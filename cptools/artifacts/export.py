@@ -1,9 +1,8 @@
-"""A dataset as a folder of PNG files, and without loss back again.
+"""A dataset as a folder of PNG files, and back without loss.
 
-Beside the pictures lie `classes.txt`, for anybody, and `cptools.json`, for us: the header that the
-dataset would have in a file, the digest of its tensors, the rows' ids in their order, and what is
-recorded of their perturbations. The folder and archives made of it say with that what they are, and
-are believed as far as the digest of the pictures confirms it.
+Next to the images are `classes.txt`, for other programs, and `cptools.json`, for cptools: the
+header that the dataset would have in a file, the digest of its tensors, the ids of the rows in
+order, and the record of their corruptions. It is trusted only if the digest confirms it.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class About:
             classes: Class names by label, as they were read from the folder.
 
         Returns:
-            The dataset, or None if the pictures or their classes are others now.
+            The dataset, or None if the images or their classes have changed.
         """
         arrays = dict(arrays)
         if self.index is not None:
@@ -84,11 +83,11 @@ class About:
 
 
 def read_about(data: bytes, arrays: Mapping[str, Array]) -> About:
-    """Read `cptools.json`, which anybody may have written.
+    """Read `cptools.json`, which is untrusted.
 
     Args:
         data: Its bytes.
-        arrays: The tensors of the pictures beside it, which the header has to suit.
+        arrays: The tensors of the images next to it, which the header must match.
 
     Raises:
         ArtifactError: It is damaged, or of another format.
@@ -194,13 +193,13 @@ def export_images(
     if len(np.unique(ids)) != len(train_labels) or (len(ids) and ids.min() < 0):
         raise ValueError("expected one id for each training image, all different and not negative")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArtifactError(f"{folder} is there and not empty; name a new folder")
+        raise ArtifactError(f"{folder} exists and is not empty; name a new folder")
     target = folder.resolve()
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise ArtifactError(
-            f"cannot make {folder}: {error.strerror}; name a folder in one that can be written"
+            f"cannot make {folder}: {error.strerror}; name a folder in a writable one"
         ) from None
     try:
         temporary.chmod(0o777 & ~_umask())

@@ -14,8 +14,8 @@ class Fields:
     """One JSON object of a header; its methods return a value or raise `ArtifactError`.
 
     Args:
-        value: what the JSON held at this place.
-        where: how messages name this place, such as `header` or `history[2]`.
+        value: the JSON value at this position.
+        where: how messages name this position, e.g. `header` or `history[2]`.
         keys: the keys the object has to have.
         optional: the only other ones it may have.
     """
@@ -97,7 +97,7 @@ class Fields:
             self.fail(key, "is not an object")
         for name in value:
             if re.fullmatch(pattern, name) is None:
-                self.fail(key, f"has the odd name {name[:40]!r}")
+                self.fail(key, f"has the invalid name {name[:40]!r}")
         return value
 
 

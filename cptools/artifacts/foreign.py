@@ -27,13 +27,13 @@ Array = NDArray[Any]
 
 _NUMPY = b"\x93NUMPY"
 _PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))  # PyTorch before 1.6
-_ROUNDING = 1e-3  # relative excess that is taken for rounding
+_ROUNDING = 1e-3  # relative excess that counts as rounding
 _SMALL = 0.2  # a poison in units of epsilon uses more of its ball than this
 _CHUNK = 1 << 22  # elements handled at a time
 
 
 def kind_of(path: Path) -> str:
-    """What a foreign file is, by its content: `numpy`, `torch` or `pictures`.
+    """What a foreign file is, by its content: `numpy`, `torch` or `images`.
 
     Raises:
         ArtifactError: It is none of these, is damaged, or would take more memory than it has bytes.
@@ -43,7 +43,7 @@ def kind_of(path: Path) -> str:
         if kind == "zip" and _is_torch(path):
             return "torch"
         if kind is not None:
-            return "pictures"
+            return "images"
         with path.open("rb") as file:
             head = file.read(512)
     if head.startswith(_NUMPY):
@@ -53,7 +53,7 @@ def kind_of(path: Path) -> str:
         return "torch"
     what = "a safetensors file" if is_artifact else looks_like(head)
     raise ArtifactError(
-        f"{path} is {what}; give a .pth, .pt or .npy file, or a folder or archive of pictures"
+        f"{path} is {what}; give a .pth, .pt or .npy file, or a folder or archive of images"
     )
 
 
@@ -69,12 +69,12 @@ def read_npy(path: Path) -> Array:
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except Exception as error:  # noqa: BLE001 - a damaged header raises nearly anything
         raise ArtifactError(
-            f"{path} is no sound array of numbers ({one_line(error)}); save it again"
+            f"{path} is not a valid array of numbers ({one_line(error)}); save it again"
         ) from None
 
 
 def is_number(array: Array) -> bool:
-    """Whether the elements are signed integers or floats, or uint8, as pictures are."""
+    """Whether the elements are signed integers or floats, or uint8, as images are."""
     return array.dtype.kind in "if" or array.dtype == np.uint8
 
 
@@ -92,7 +92,7 @@ def largest(values: Array) -> float:
     """
     most = max(float(values.max()), -float(values.min()))
     if not np.isfinite(most):
-        raise ArtifactError("it holds NaN or infinity; make it again")
+        raise ArtifactError("it contains NaN or infinity; generate it again")
     return most
 
 
@@ -114,8 +114,8 @@ def guess_unit(values: Array, epsilon: Fraction) -> str:
     units = [unit for unit, is_possible in fits.items() if is_possible]
     if len(units) != 1:
         raise ArtifactError(
-            f"values up to {most:.6g} tell no unit; give --unit epsilon, --unit pixel (the scale 0"
-            " to 1) or --unit level (of 255)"
+            f"the unit of values up to {most:.6g} is ambiguous; give --unit epsilon, --unit pixel"
+            " (0 to 1) or --unit level (of 255)"
         )
     return units[0]
 
@@ -134,7 +134,7 @@ def to_epsilon(values: Array, unit: str, epsilon: Fraction) -> NDArray[np.float3
         epsilon: Above 0.
 
     Returns:
-        float32 [K, 3, H, W] in [-1, 1]; an excess of a thousandth is rounding and is cut off.
+        float32 [K, 3, H, W] in [-1, 1]; an excess of a thousandth is rounding and is clipped.
 
     Raises:
         ArtifactError: A value is beyond the ball, or not finite.
@@ -172,7 +172,7 @@ def from_epsilon(delta: Array, unit: str, epsilon: Fraction) -> Array:
 def difference(
     poisoned: NDArray[np.uint8], clean: NDArray[np.uint8], epsilon: Fraction
 ) -> NDArray[np.float32]:
-    """What was added to pictures, in units of epsilon.
+    """Perturbation of perturbed images, in units of epsilon.
 
     Args:
         poisoned: uint8 [N, 3, H, W].
@@ -193,8 +193,8 @@ def difference(
             row, *_ = np.unravel_index(int(np.abs(moved).argmax()), moved.shape)
             raise ArtifactError(
                 f"image {part.start + int(row)} differs from the clean one by"
-                f" {np.abs(moved).max()} levels where epsilon {epsilon} allows {most}; give"
-                " pictures made of this dataset, or a larger --epsilon"
+                f" {np.abs(moved).max()} gray levels where epsilon {epsilon} allows {most}; give"
+                " images made from this dataset, or a larger --epsilon"
             )
         delta[part] = moved / radius(epsilon, "level")
     return delta

@@ -91,7 +91,7 @@ def list_images(path: str | os.PathLike[str]) -> Listing:
     path = Path(path)
     names, class_lines, about = _names(path)
     if not names:
-        raise ArtifactError(f"{path} holds no images; expected train/CLASS/*.jpg or the like")
+        raise ArtifactError(f"{path} contains no images; expected e.g. train/CLASS/*.jpg")
     table = _by_split(path, names)
     classes = _class_order(table, class_lines, is_export=about is not None)
     for name, _, file in table.get("test", []):
@@ -143,12 +143,12 @@ def read_images(
             elif pixels.shape != first.shape:
                 raise ArtifactError(
                     f"{path}: images differ in size ({first_name} is {_by(first)}, {name} is"
-                    f" {_by(pixels)}); give --size to bring them to one"
+                    f" {_by(pixels)}); give --size to resize them"
                 )
             images[row_of[name]] = pixels.transpose(2, 0, 1)
             left.discard(name)
     if left:
-        raise ArtifactError(f"{path}: {min(left)} is not there any more; list it again")
+        raise ArtifactError(f"{path}: {min(left)} has been removed; try again")
     return images
 
 
@@ -255,7 +255,7 @@ def _names(path: Path) -> tuple[list[str], list[str], bytes | None]:
                 about = member.read()
     if len(set(names)) != len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise ArtifactError(f"{path} holds {twice} twice; pack it again")
+        raise ArtifactError(f"{path} contains {twice} twice; pack it again")
     return names, lines, about
 
 

@@ -49,7 +49,7 @@ class Dataset:
         std: per-channel standard deviation, in (0, 1].
         source: where the clean dataset can be had again.
         history: the commands that made it, oldest first.
-        perturbations: names of natural perturbations, `none` first; empty where none are recorded.
+        perturbations: names of natural corruptions, `none` first; empty if none are recorded.
         train_perturbation: int64 [N], which of the names each image has; or None.
         test_perturbation: int64 [M]; or None.
     """
@@ -158,7 +158,7 @@ class Delta:
     def check(self) -> None:
         """Raise `ArtifactError` unless all of it is in [-1, 1]."""
         if not all(np.abs(block).max() <= 1 for block in blocks(self.delta)):  # false for NaN
-            raise ArtifactError("the delta leaves [-1, 1] or is not finite; make the file again")
+            raise ArtifactError("the delta exceeds [-1, 1] or is not finite; make the file again")
 
     def summary(self) -> str:
         """Sizes in a few words."""

@@ -132,7 +132,7 @@ class Reader:
         if not is_at_end:
             raise ArtifactError(
                 f"more bytes follow the {self._start + self.nbytes} of the artifact;"
-                " give one artifact a file or pipe"
+                " give one artifact per file or pipe"
             )
 
 
@@ -176,7 +176,7 @@ def write_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> None:
     _parse(header[8:])
     with atomic_write(path) as stream:
         if stream.isatty():
-            raise ArtifactError("binary data does not go to a terminal; use -o FILE or a pipe")
+            raise ArtifactError("cannot write binary data to a terminal; use -o FILE or a pipe")
         _widen(stream)
         stream.write(header)
         for name in specs:
@@ -213,7 +213,9 @@ def _parse(text: bytes) -> tuple[dict[str, Spec], dict[str, Any], dict[str, Any]
     """Return a header's tensors, its cptools object, and that object decoded and checked."""
     specs, metadata = decode_header(text)
     if not isinstance(metadata.get(_KEY), str):
-        raise ArtifactError("safetensors, but not of cptools; give a file that cptools wrote")
+        raise ArtifactError(
+            "a safetensors file, but not one of cptools; give a file written by cptools"
+        )
     header = load_json(metadata[_KEY])
     return specs, header, decode(header, specs)
 

@@ -1,7 +1,7 @@
-"""What every tool is wrapped in: one-line errors, exit codes, `--version`.
+"""Common frame of the tools: one-line errors, exit codes, `--version`.
 
-Exit codes: 0 done; 1 failed while running; 2 bad use or bad input; 130 Ctrl-C; 141 closed pipe;
-128 + n for signal n. A tool is
+Exit codes: 0 done; 1 failed while running; 2 wrong usage or invalid input; 130 Ctrl-C; 141 closed
+pipe; 128 + n for signal n. A tool is
 
     app = make_app("cp-probe")
 
@@ -36,7 +36,7 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 _program = ContextVar("program", default="cptools")
 
-_HINTS = {  # what to do about an OSError; most say enough by themselves
+_HINTS = {  # remedies for an OSError; most messages are clear by themselves
     errno.ENOSPC: "free some space or write elsewhere",
     errno.EDQUOT: "free some space or write elsewhere",
     errno.EFBIG: "allow larger files (ulimit -f) or write elsewhere",
@@ -48,7 +48,7 @@ _MAX_MESSAGE = 600  # characters; a traceback of C++ frames is not a message
 
 
 class UsageError(ValueError):
-    """The command was used in a way that cannot work: the message is 'what; what to do'."""
+    """Wrong usage; the message is 'problem; remedy'."""
 
 
 class _Terminated(BaseException):
@@ -147,7 +147,7 @@ def say(message: str, *, quiet: bool = False) -> None:
 
 
 class _Remarks(logging.Handler):
-    """What the library remarks, as lines on stderr."""
+    """Log messages of the library, as lines on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         note = "note: " if record.levelno >= logging.WARNING else ""
@@ -156,7 +156,7 @@ class _Remarks(logging.Handler):
 
 @contextmanager
 def _remarks(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Say what the library logs: remarks unless `quiet`, settings too if `verbose`."""
+    """Print what the library logs: notes unless `quiet`, settings too if `verbose`."""
     log, handler = logging.getLogger("cptools"), _Remarks()
     before = log.level
     log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO)
@@ -208,7 +208,7 @@ def _guard(name: str) -> Iterator[None]:
 
 
 def _report(error: BaseException, name: str) -> int:
-    """Say what went wrong, unless the user knows; return the exit code."""
+    """Print what went wrong, unless the user caused it; return the exit code."""
     if _is_broken_pipe(error):
         return 141
     match error:
@@ -259,7 +259,7 @@ _TOOLS = {"load": "cp-dataset", "plot": "cp-visualize", "audit": "cp-probe --aud
 
 
 def in_flags(message: str) -> str:
-    """A message of the library in the words of the shell.
+    """A message of the library with command-line options.
 
     What Python calls `batch_size`, `mode=sample` or `cp.pretrain`, in backticks as in docstrings,
     is --batch-size, --mode sample or cp-pretrain here.

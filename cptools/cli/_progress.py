@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def bar(*, quiet: bool) -> "Track":
-    """How the library's long work is drawn."""
+    """How progress of the library is shown."""
     return cast("Track", partial(track, quiet=quiet))
 
 
@@ -24,14 +24,14 @@ def track(
     label: str = "",
     quiet: bool = False,
 ) -> Iterator[Item]:
-    """Pass items through; draw a bar while they come, if somebody watches.
+    """Pass items through; show a bar if stderr is a terminal.
 
     Args:
-        items: such as the metrics of a long computation.
-        total: how many there will be; None if nobody knows.
-        describe: the latest item in a few words, shown at the end of the bar.
-        label: what is going on, shown before the bar.
-        quiet: whether to draw nothing at all.
+        items: e.g. the metrics of a long computation.
+        total: their number; None if unknown.
+        describe: formats the latest item, shown after the bar.
+        label: shown before the bar.
+        quiet: whether to show nothing.
     """
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield from items
@@ -49,7 +49,7 @@ def track(
         Remaining(),
         TextColumn("{task.fields[latest]}", markup=False),
         console=Console(stderr=True),
-        transient=True,  # the results are said afterwards; stages of a pipe share the terminal
+        transient=True,  # stages of a pipe share the terminal
         redirect_stdout=False,  # it carries data
     )
     with progress:
@@ -61,7 +61,7 @@ def track(
 
 
 def _rate(speed: float | None) -> str:
-    """Items a second, or seconds an item."""
+    """Items per second, or seconds per item."""
     if not speed:
         return ""
     return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"

@@ -50,11 +50,11 @@ def resolve_input(
             return "-"
         if starts_chain:
             if _may_carry_data():  # rather an upstream failure than a wish
-                say(f"standard input is empty; taking the built-in {BUILT_IN}", quiet=quiet)
+                say(f"standard input is empty; using the built-in {BUILT_IN}", quiet=quiet)
             return BUILT_IN
         if _may_carry_data():
             raise UsageError("empty input; did the command before the pipe fail?")
-        raise UsageError("no input; give a file, or pipe one in (--help says more)")
+        raise UsageError("no input; give a file, or pipe one in (see --help)")
     if value == "-":
         if not _may_carry_data():
             raise UsageError("nothing is piped into standard input; give a file instead of -")
@@ -89,7 +89,7 @@ def check_one_stdin(**inputs: str | Sequence[str] | None) -> None:
 
 
 def is_report(path: str) -> bool:
-    """Whether what `resolve_input` returned begins as JSON does, and no artifact.
+    """Whether the input that `resolve_input` returned starts like JSON, unlike an artifact.
 
     Standard input is only peeked at; another pipe, which cannot be, counts as an artifact.
     """
@@ -118,7 +118,7 @@ def plan_output(o: str | None, *, default_name: str) -> str:
     Args:
         o: what `-o` said.
         default_name: file to make where there is no `-o` and standard output is a terminal, such
-            as `byol-class.dataset.safetensors`. It may come from a header that anybody wrote: what
+            as `byol-class.dataset.safetensors`. It may come from an untrusted header: what
             is not a letter, digit, `_`, `-` or `.` is replaced.
 
     Returns:
@@ -133,21 +133,21 @@ def plan_output(o: str | None, *, default_name: str) -> str:
     if o is not None and not is_stdout(o):
         check_writable(o)
         if _is_terminal(o):
-            raise UsageError(f"binary data does not go to a terminal, which {o} is; use a file")
+            raise UsageError(f"cannot write binary data to a terminal, which {o} is; use a file")
         return o
     if sys.stdout is None:
         raise UsageError("standard output is closed; use -o FILE or a pipe")
     if not sys.stdout.isatty():
         return "-"
     if o is not None:
-        raise UsageError("binary data does not go to a terminal; use -o FILE or a pipe")
+        raise UsageError("cannot write binary data to a terminal; use -o FILE or a pipe")
     path = _free_name(re.sub(r"[^\w.-]+", "-", default_name)[-60:].lstrip("-."))
     check_writable(path)
     return path
 
 
 def deliver(artifact: "Artifact", path: str, *, o: str | None, quiet: bool = False) -> None:
-    """Write an artifact where `plan_output` said; name the file if the name was our choice.
+    """Write an artifact to the path of `plan_output`; print the path if it was generated.
 
     Args:
         artifact: what to write.
@@ -163,7 +163,8 @@ def deliver(artifact: "Artifact", path: str, *, o: str | None, quiet: bool = Fal
 
 @contextmanager
 def delivery(path: str, *, o: str | None, quiet: bool = False) -> Iterator[BinaryIO]:
-    """A file for what is no artifact, such as a picture; the arguments are those of `deliver`."""
+    """A file for something other than an artifact, such as a figure; the arguments are those of"
+    " `deliver`."""
     from cptools.artifacts.atomic import atomic_write
 
     with _named(path, o=o, quiet=quiet) as name, atomic_write(name) as file:
@@ -172,7 +173,7 @@ def delivery(path: str, *, o: str | None, quiet: bool = False) -> Iterator[Binar
 
 @contextmanager
 def _named(path: str, *, o: str | None, quiet: bool) -> Iterator[str]:
-    """The name to write to; it is told afterwards if it was our choice."""
+    """The name to write to; printed afterwards if it was generated."""
     is_ours = o is None and path != "-"
     name = _free_name(path) if is_ours else path  # it may have been taken during long work
     yield name
@@ -221,7 +222,7 @@ def _has_content(*, quiet: bool) -> bool:
     stream = sys.stdin.buffer
     if isinstance(stream, io.BufferedReader):
         if not stream.seekable() and not select.select([stream], [], [], PATIENCE)[0]:
-            say("waiting for an artifact on standard input; Ctrl-C ends it", quiet=quiet)
+            say("waiting for an artifact on standard input; Ctrl-C to cancel", quiet=quiet)
         return bool(stream.peek(1))
     position = stream.tell()
     content = bool(stream.read(1))

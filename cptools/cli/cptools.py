@@ -80,7 +80,7 @@ def verify(files: Files) -> None:
     from cptools.artifacts.errors import ArtifactError
 
     if files.count("-") > 1:
-        raise UsageError("- is given twice; there is one standard input")
+        raise UsageError("- is given twice; standard input can be read only once")
     is_bad = False
     for file in files:
         try:
@@ -155,7 +155,7 @@ def report(
                 conditions, against, told, is_grid=grid, is_relative=relative
             )
         elif relative:
-            raise UsageError("--relative needs what to compare with; add --against CONDITION")
+            raise UsageError("--relative needs a baseline; add --against CONDITION")
         else:
             table = (tables.grid if grid else tables.rows)(conditions, told)
     typer.echo("\n".join(table))
@@ -248,7 +248,7 @@ def import_foreign(
     radius = parse_radius(epsilon)
     path = Path(resolve_input(str(file), starts_chain=False, sources=()))
     if not (path.is_file() or path.is_dir()):
-        raise UsageError(f"{path} is no file; save it as one")
+        raise UsageError(f"{path} is not a regular file or folder; save it to a file")
     clean = resolve_input(dataset, starts_chain=False, sources=SOURCES, quiet=quiet)
     target = plan_output(output, default_name=f"{path_name(str(path))}.delta.safetensors")
     delta = import_delta(
@@ -294,7 +294,7 @@ def export(
     Poisoning loads a .pth in unit epsilon. Epsilon, mode and history are not included.
     """
     if Path(output).suffix not in SUFFIXES:
-        raise UsageError(f"{output} has no known suffix; name a file {', '.join(SUFFIXES)}")
+        raise UsageError(f"{output} has an unsupported suffix; use one of {', '.join(SUFFIXES)}")
     from cptools.artifacts.atomic import check_writable
     from cptools.workflows.deltas import read_delta
 

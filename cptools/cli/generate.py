@@ -120,7 +120,7 @@ def _plan_outputs(output: str | None, delta: str | None, name: str) -> str | Non
     if delta is not None:
         plan_output(delta, default_name="")
         if delta == output and not is_stdout(delta) and not delta.startswith("/dev/"):
-            raise UsageError(f"dataset and delta both go to {delta}; give one another file")
+            raise UsageError(f"dataset and delta both go to {delta}; give two different files")
     if is_stdout(delta):
         if is_stdout(output):
             raise UsageError("dataset and delta both go to stdout; give one of them a file")

@@ -31,8 +31,8 @@ app = make_app("cp-visualize")
 
 CSS_PIXELS = 96  # an inch of an SVG
 SMALLEST, LARGEST = 0.5, 100  # inches
-PREVIEW = 160  # letters wide, at most
-LETTERS = 20  # that a note names, at most
+PREVIEW = 160  # characters wide, at most
+LETTERS = 20  # named in a note, at most
 SUFFIXES = (".safetensors", ".st", ".dataset", ".delta", ".encoder", ".jsonl")  # no part of a name
 
 
@@ -127,7 +127,7 @@ def visualize(
     and 8). Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1). Audits: ROC
     curve of each condition against the first, the benign one.
     """
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # what it remarks helps nobody here
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its notes do not help here
     kind = _format(format, output)
     width = None if size is None else _inches(size, dpi if kind == "png" else CSS_PIXELS)
     _check_title(title)
@@ -177,7 +177,7 @@ def _format(format: str | None, output: str | None) -> Any:
         return str(format)
     if suffix in ("", "png", "svg") or not output or output.startswith("/dev/"):
         return suffix if suffix in ("png", "svg") else "png"
-    raise UsageError(f"cannot draw a .{suffix} file; name it .png or .svg, or give --format")
+    raise UsageError(f"cannot write a .{suffix} figure; name it .png or .svg, or give --format")
 
 
 def _inches(size: str, pixels: int) -> float:
@@ -187,8 +187,8 @@ def _inches(size: str, pixels: int) -> float:
     inches = float(found[1]) * units[found[2]] if found else 0.0
     if not found or not SMALLEST <= inches <= LARGEST:
         raise UsageError(
-            f"--size {size} is no width from {SMALLEST} to {LARGEST} inches; give it with its unit,"
-            " such as 8cm, 3.25in or 800px"
+            f"--size {size} is not a width from {SMALLEST} to {LARGEST} inches; give it with a"
+            " unit, e.g. 8cm, 3.25in or 800px"
         )
     return inches
 
@@ -200,18 +200,20 @@ def _check_title(title: str | None) -> None:
 
     bad = next((letter for letter in title if is_control(letter)), None)
     if bad is not None:
-        raise UsageError(f"--title holds the control character {bad!r}; give a line of plain text")
+        raise UsageError(
+            f"--title contains the control character {bad!r}; give a line of plain text"
+        )
 
 
 def _check_no_pictures(paths: list[str]) -> None:
-    """Point from a folder or an archive of pictures to the tool that reads it."""
+    """Refer from a folder or an archive of images to the tool that reads it."""
     from cptools.artifacts.images import sniff
 
     for path in paths:
         if path != "-" and sniff(path):
             what = "a folder" if Path(path).is_dir() else "an archive"
             raise UsageError(
-                f"{path} is {what}; make a dataset of it: cp-dataset {shlex.quote(path)} |"
+                f"{path} is {what}; make a dataset from it: cp-dataset {shlex.quote(path)} |"
                 " cp-visualize"
             )
 
@@ -230,7 +232,7 @@ def _show(figure: Any, *, quiet: bool) -> None:
 
 
 def _stem(path: str, artifact: "Artifact") -> str:
-    """Name of the picture: that of the input's file, or what was done."""
+    """Name of the figure: that of the input's file, or from its history."""
     if path == "-":
         return chain_name(artifact.history) or artifact.kind
     name = Path(os.path.abspath(path))  # noqa: PTH100 - links kept
@@ -244,7 +246,7 @@ def _reports(
 ) -> tuple[list[Condition], list[Audited]]:
     for path in paths:
         if not is_report(path):
-            raise UsageError(f"{path} is no report, as others are; draw one or the other")
+            raise UsageError(f"{path} is not a report, but others are; plot one or the other")
     if given is not None or subject is not None:
         option = "dataset" if subject is None else "subject"
         raise UsageError(f"--{option} does not apply to reports; leave it out")

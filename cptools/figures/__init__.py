@@ -1,1 +1,1 @@
-"""Numbers and images to pictures; no torch, no files of the other layers."""
+"""Figures of numbers and images; no torch, no files of the other layers."""

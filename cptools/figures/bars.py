@@ -28,8 +28,8 @@ from cptools.figures.style import (
 )
 
 _PANEL, _EDGE, _SPACE, _TITLE, _AXIS, _LINE = 4.0, 0.15, 0.1, 0.28, 0.46, 0.16  # inches
-_BAR, _GAP = 0.25, 0.14  # inches: the place of a bar, and between groups of them
-_FILL, _TINT = 0.8, 0.5  # shares of its place that a bar takes, and of its color in what fills it
+_BAR, _GAP = 0.25, 0.14  # inches: width of the slot of a bar, and gap between groups
+_FILL, _TINT = 0.8, 0.5  # of the slot that a bar fills, and of its color in the fill
 _HANDLE = 0.45  # inches: a patch of the legend and the space about it
 _NUMBER = 0.5  # inches: a column of figures beside the panel
 _DIAMOND: dict[str, Any] = {
@@ -65,13 +65,13 @@ def accuracy_bars(
 ) -> Figure:
     """Draw horizontal bars from 0 to 100 percent, with the mean in figures beside them.
 
-    A diamond is what a paper reports, which is also told in figures.
+    A diamond is the value of a paper, which is also printed.
 
     Args:
         bars: From top to bottom, in the order in which their names first appear; those of one name
             in the order in which the series do.
         label: What the bars are, in percent.
-        title: Above the picture.
+        title: Above the figure.
         caption: Below it.
 
     Returns:
@@ -87,7 +87,7 @@ def accuracy_bars(
     series = list(dict.fromkeys(bar.series for bar in bars))
     names = list(dict.fromkeys(bar.name for bar in bars))
     if len(series) > len(OKABE_ITO):
-        raise ValueError(f"{len(series)} series cannot be told apart; at most 7 fit")
+        raise ValueError(f"{len(series)} series cannot be distinguished; plot at most 7")
     bars.sort(key=lambda bar: (names.index(bar.name), series.index(bar.series)))
     gap = _GAP if len(names) < len(bars) else 0.0
     group = np.array([names.index(bar.name) for bar in bars])

@@ -55,7 +55,7 @@ def training_curves(
     if unknown:
         raise ValueError(f"no panel for {sorted(unknown)}; curves are {', '.join(PANELS)}")
     if len(runs) > _MOST_RUNS:
-        raise ValueError(f"{len(runs)} runs cannot be told apart; at most {_MOST_RUNS} fit")
+        raise ValueError(f"{len(runs)} runs cannot be distinguished; plot at most {_MOST_RUNS}")
     panels = [name for name in PANELS if any(len(curves.get(name, ())) for curves in runs.values())]
     if not panels:
         raise ValueError("there are no curves to draw")

@@ -37,7 +37,7 @@ def distance_histograms(
             first and clean images second.
         edges: Ends of the bins, ascending, one more than bins. Shown from the first to 1, or as
             far as there is any image.
-        title: Above the picture.
+        title: Above the figure.
         caption: Below it.
 
     Returns:
@@ -49,7 +49,7 @@ def distance_histograms(
     if not series or any(not sum(counts) for counts in series.values()):
         raise ValueError("there are no distances to draw")
     if len(series) > len(OKABE_ITO):
-        raise ValueError(f"{len(series)} histograms cannot be told apart; at most 7 fit")
+        raise ValueError(f"{len(series)} histograms cannot be distinguished; plot at most 7")
     if any(len(counts) != len(edges) - 1 for counts in series.values()):
         raise ValueError(f"expected counts of {len(edges) - 1} bins")
     last = max(i for counts in series.values() for i, count in enumerate(counts) if count)

@@ -52,7 +52,7 @@ def image_grid(
     Args:
         rows: From top to bottom, all of one shape; ten columns fill a page.
         names: What stands above each column, such as the class names.
-        title: Above the picture.
+        title: Above the figure.
         caption: Below it.
 
     Returns:

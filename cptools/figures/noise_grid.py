@@ -47,7 +47,7 @@ def noise_grid(
         levels: Gray levels a pixel may differ by, floor(255 epsilon); at least 1.
         difference: What the second row is called.
         changed: What the third row is called.
-        title: Above the picture.
+        title: Above the figure.
         caption: Below it.
 
     Returns:
@@ -106,8 +106,8 @@ def delta_grid(
     Args:
         delta: float [K, 3, H, W] in [-1, 1]; -1 is black and 1 is full.
         names: What stands above each column.
-        levels: Gray levels that 1 stands for, floor(255 epsilon); below one, none are told.
-        title: Above the picture.
+        levels: Gray levels that 1 stands for, floor(255 epsilon); below one, none are printed.
+        title: Above the figure.
         caption: Below it.
 
     Returns:

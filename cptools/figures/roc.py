@@ -21,7 +21,7 @@ from cptools.figures.style import (
     title_lines,
 )
 
-MOST = len(OKABE_ITO)  # curves that can be told apart
+MOST = len(OKABE_ITO)  # curves that can be distinguished
 _PANEL, _LEFT, _EDGE, _BELOW = 3.0, 0.62, 0.2, 0.5  # inches
 _TITLE, _LINE = 0.28, 0.22
 _HANDLE = 0.55  # inches: a line of the legend and the space about it
@@ -53,7 +53,7 @@ def roc_curves(curves: Sequence[Curve], *, title: str = "", caption: str = "") -
 
     Args:
         curves: In the order of the legend.
-        title: Above the picture.
+        title: Above the figure.
         caption: Below it.
 
     Returns:
@@ -65,7 +65,7 @@ def roc_curves(curves: Sequence[Curve], *, title: str = "", caption: str = "") -
     if not curves:
         raise ValueError("there are no ROC curves to draw")
     if len(curves) > MOST:
-        raise ValueError(f"{len(curves)} ROC curves cannot be told apart; draw at most {MOST}")
+        raise ValueError(f"{len(curves)} ROC curves cannot be distinguished; plot at most {MOST}")
     labels = [f"{plain(curve.name)}: {curve.area:.3f}" for curve in curves]
     with figure_style():
         entry = _HANDLE + max(text_width(label, 9) for label in labels)

@@ -67,7 +67,7 @@ def noise_scatter(
     if not clouds or any(not len(cloud.points) for cloud in clouds):
         raise ValueError("there are no points to draw")
     if len(names) > len(OKABE_ITO) * len(MARKERS):
-        raise ValueError(f"{len(names)} classes cannot be told apart; draw fewer")
+        raise ValueError(f"{len(names)} classes cannot be distinguished; plot fewer")
     if any(cloud.labels.min() < 0 or cloud.labels.max() >= len(names) for cloud in clouds):
         raise ValueError(f"expected labels of {len(names)} classes")
     lines = max(len(cloud.notes) for cloud in clouds)

@@ -1,7 +1,7 @@
 """The look of every figure, and how one is saved: the same numbers give the same bytes.
 
 Figures are made with matplotlib's Figure object; pyplot and its global state are never imported.
-A light background of its own keeps a picture readable on dark pages; the colors are told apart
+A light background keeps a figure readable on dark pages; the colors are distinguishable
 with any color vision and, by their line styles, in black and white.
 """
 
@@ -33,7 +33,7 @@ FALLBACKS = (  # for letters that it lacks: Chinese, Japanese, Korean and others
     *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Noto Sans", "Noto Sans Devanagari"),
     *("Noto Sans Thai", "Noto Sans Bengali", "Noto Sans Tamil", "Noto Emoji"),
 )
-TEXT = 6.0  # inches: title and caption make a picture wider up to here, then they are broken
+TEXT = 6.0  # inches: title and caption widen a figure up to here, then they are wrapped
 _TITLE_LINE, _CAPTION_LINE = 0.2, 0.15  # inches: each line but the first
 
 _STYLE: dict[str, Any] = {
@@ -144,19 +144,19 @@ def save_figure(
         figure: Made by a function of this package.
         file: Open for writing in binary.
         format: `png`, or `svg` with text as outlines, so that it needs no font.
-        dpi: Pixels an inch of a PNG; of the pictures inside an SVG.
-        width: Of the picture, in inches; it is scaled as a whole. None leaves it as it was made.
+        dpi: Pixels per inch of a PNG; of the images inside an SVG.
+        width: Of the figure, in inches; it is scaled as a whole. None keeps its natural size.
 
     Raises:
-        ValueError: The format is neither of the two, or the picture would be too large.
+        ValueError: The format is neither of the two, or the figure would be too large.
     """
     if format not in ("png", "svg"):
-        raise ValueError(f"cannot write pictures as {format!r}; use png or svg")
+        raise ValueError(f"cannot write figures as {format!r}; use png or svg")
     made, height = figure.get_size_inches()
     # Pixels are counted by cutting off: a little more than whole ones stays whole.
     scaled = dpi if width is None else (round(width * dpi) + 0.01) / made
     if made * height * scaled**2 > _MOST_PIXELS:
-        raise ValueError("the picture is too large; draw it with fewer pixels an inch, or smaller")
+        raise ValueError("the figure is too large; use fewer pixels per inch or a smaller size")
     nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     options: Any = {"pil_kwargs": {"dpi": (dpi, dpi)}} if format == "png" else {}
     buffer = io.BytesIO()
@@ -180,7 +180,7 @@ def is_control(letter: str) -> bool:
 
 
 def shorten(name: str, most: int = 12) -> str:
-    """A name that fits its place: of at most so many letters."""
+    """A name that fits: at most so many characters."""
     name = plain(name)
     return name if len(name) <= most else name[: most - 1] + "…"
 

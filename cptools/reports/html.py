@@ -137,7 +137,7 @@ def plain(words: str) -> str:
 
 
 def fold(summary: str, content: Iterable[str], count: str = "") -> str:
-    """HTML that is closed until somebody opens it.
+    """HTML that is folded until it is clicked.
 
     Args:
         summary: what can be seen, in bold.
@@ -171,10 +171,10 @@ def anchor(name: str) -> str:
 
 
 def picture(data: bytes, label: str) -> str:
-    """A picture, inside the page, as large as it would be printed.
+    """A figure, embedded in the page, at its printed size.
 
     Args:
-        data: PNG or SVG. An SVG is shown as a picture, so nothing in it is run or loaded.
+        data: PNG or SVG. An SVG is shown as an image, so nothing in it is executed or loaded.
         label: for those who cannot see it.
 
     Raises:

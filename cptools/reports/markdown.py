@@ -40,7 +40,7 @@ class Table:
     html: tuple[tuple[str, ...], ...]
 
     def names(self) -> list[str]:
-        """What it tells of: ROW of each line; ROW.COLUMN where the first column has no name."""
+        """Conditions in it: ROW of each line; ROW.COLUMN if the first column has no heading."""
         if self.head[0]:
             return [row for row, *_ in self.body]
         return [f"{row}.{column}" for row, *_ in self.body for column in self.head[1:]]

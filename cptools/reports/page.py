@@ -1,4 +1,4 @@
-"""A folder of results as one HTML page: tables, pictures, agreement with a paper, histories."""
+"""A folder of results as one HTML page: tables, figures, agreement with a paper, histories."""
 
 import json
 import re
@@ -49,7 +49,7 @@ class Section:
     Attributes:
         name: of the files, without suffix.
         blocks: of the text.
-        picture: as HTML; empty where there is none.
+        picture: as HTML; empty if there is none.
         cells: reports that the tables name, by their names.
     """
 
@@ -92,7 +92,7 @@ def read_results(folder: Path) -> list[Section]:
         ArtifactError: a report has no valid history.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; give one of tables (.md) and pictures (.png)")
+        raise ValueError(f"{folder} is not a folder; give one with tables (.md) and figures (.png)")
     suffixes = (".md", *_PICTURES)
     names = {
         path.name.removesuffix(path.suffix)
@@ -100,7 +100,7 @@ def read_results(folder: Path) -> list[Section]:
         if path.suffix in suffixes and path.is_file() and not path.name.startswith(".")
     }
     if not names:
-        raise ValueError(f"{folder} holds no tables (.md) nor pictures (.png, .svg); make some")
+        raise ValueError(f"{folder} contains no tables (.md) or figures (.png, .svg); make some")
     found = (path.relative_to(folder) for path in folder.rglob("*.jsonl") if path.is_file())
     reports = sorted(found, key=lambda path: [_natural(part) for part in path.parts])
     return [
@@ -235,7 +235,7 @@ def _may_tell(file: Path, names: set[str]) -> bool:
 
 
 def _read(file: Path, names: set[str]) -> tuple[dict[str, _Told], str]:
-    """What a file tells of each name, and the pipeline that made it."""
+    """The record of each name in a file, and the pipeline that made it."""
     from cptools.artifacts.errors import ArtifactError
 
     conditions, audits = read_conditions([str(file)])
@@ -257,14 +257,14 @@ def _pipeline(line: Mapping[str, Any]) -> str:
 
     past, settings = line.get("history", []), line.get("settings", {})
     if not isinstance(past, list) or not isinstance(settings, dict):
-        raise ArtifactError("it is no list of commands; probe again")
+        raise ArtifactError("it is not a list of commands; probe again")
     if not past:
         return ""
     return shell([*history_from_json(past), Entry("cp-probe", "", settings)])
 
 
 def _cell(name: str, told: Sequence[tuple[_Told, str, Path]]) -> Cell:
-    """What several files tell of one condition."""
+    """Records of one condition in several files."""
     values, pipelines = [], dict[str, tuple[str, tuple[str, ...]]]()
     for one, pipeline, file in told:
         values += [
@@ -281,7 +281,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text("utf-8")
     except UnicodeDecodeError:
-        raise ValueError(f"{file} is no text in UTF-8; write it with cptools report") from None
+        raise ValueError(f"{file} is not UTF-8 text; write it with cptools report") from None
 
 
 def _natural(name: str) -> list[tuple[str, int]]:

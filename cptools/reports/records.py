@@ -21,7 +21,7 @@ _SHARES = ("accuracy", "changed", "close")
 
 @dataclass(frozen=True)
 class Probe:
-    """A line that tells an accuracy, or another share of images.
+    """A record of an accuracy, or another fraction of images.
 
     Attributes:
         accuracy: in percent, as are `low` and `high`.
@@ -69,7 +69,7 @@ class Condition:
     """Probes of the same, over seeds.
 
     Attributes:
-        name: what a table or picture calls it.
+        name: label in tables and figures.
         probes: one a seed.
     """
 
@@ -133,7 +133,7 @@ class Audited:
     """Audits of datasets that were made alike.
 
     Attributes:
-        name: what a table or picture calls them.
+        name: label in tables and figures.
         findings: one a dataset.
     """
 
@@ -215,7 +215,7 @@ def _sources(files: Sequence[str]) -> Iterator[_Source]:
         name, seed = _split(file)
         lines = _read(file, text, seed)
         if not name:
-            raise ValueError(f"{file} has no name to tell it by; call it such as clean-0.jsonl")
+            raise ValueError(f"{file} has no name for its condition; rename it, e.g. clean-0.jsonl")
         yield _Source(file, name, seed, lines)
 
 
@@ -238,12 +238,12 @@ def conditions_of(
                 lines = [_line(record, seed) for record in report.records]
             except (ValueError, LookupError, TypeError, AttributeError):
                 raise ValueError(
-                    f"{name} is no report of accuracies, nor an audit; give what `cp.probe` or"
+                    f"{name} is neither a report of accuracies nor an audit; give what `cp.probe` or"
                     " `cp.audit` returned"
                 ) from None
             named.append((name, lines))
     if not named:
-        raise ValueError("there is no report; give some")
+        raise ValueError("no reports; give some")
     return _group(named)
 
 
@@ -270,7 +270,7 @@ def _group(
     shares = dict.fromkeys(line.share for lines in probes.values() for line in lines)
     if len(shares) > 1:
         raise ValueError(
-            f"reports of {' and '.join(shares)} do not go together; give those of one kind"
+            f"reports of {' and '.join(shares)} cannot be combined; give reports of one kind"
         )
     conditions = [Condition(name, tuple(lines)) for name, lines in probes.items()]
     for condition in conditions:
@@ -288,7 +288,7 @@ def _check_alike(condition: Condition) -> None:
         if len(found) > 1 and not condition.probes[0].classifier:
             raise ValueError(
                 f"{condition.name} has probes of more than one {what}, {' and '.join(found)}, which"
-                " do not compare; give files of other names"
+                " are not comparable; give files of other names"
             )
     if any(probe.seed is not None for probe in condition.probes):
         condition.by_seed()
@@ -312,19 +312,19 @@ def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
         raise ValueError(f"{file}: {error.strerror}; give JSON of a paper's values") from None
     except (ValueError, TypeError, AttributeError):
         raise ValueError(
-            f"{file} holds no values of a paper; it is to be JSON such as"
+            f"{file} contains no values of a paper; expected JSON such as"
             ' {"clean.simclr": 91.8}, in percent'
         ) from None
     if not paper.keys() & set(names):
         raise ValueError(
-            f"{file} tells nothing of {', '.join(names)}; it names {', '.join(paper) or 'nothing'}"
+            f"{file} has no values for {', '.join(names)}; it has {', '.join(paper) or 'nothing'}"
         )
     return {name: value for name, value in paper.items() if name in names}
 
 
 def _text(file: str) -> str:
     if file == "-":
-        raise ValueError("reports are told apart by the names of their files; give files")
+        raise ValueError("reports are named by their files; give files")
     try:
         return Path(file).read_text("utf-8")
     except UnicodeDecodeError:
@@ -344,10 +344,10 @@ def _read(file: str, text: str, seed: int | None) -> list[tuple[dict[str, Any], 
             if not reports:
                 break
             raise ValueError(
-                f"line {number} of {file} is no report of cp-probe; was it cut off?"
+                f"line {number} of {file} is not a report of cp-probe; is it truncated?"
             ) from None
     if not reports:
-        raise ValueError(f"{file} holds no reports of cp-probe; write them with cp-probe -o")
+        raise ValueError(f"{file} contains no reports of cp-probe; write them with cp-probe -o")
     return reports
 
 

@@ -59,7 +59,7 @@ class Report:
             return self.records[0][key]
         except (LookupError, TypeError):
             told = ", ".join(self.records[0]) if self.records else "nothing"
-            raise ValueError(f"the report tells no {key}; it tells {told}") from None
+            raise ValueError(f"the report has no {key}; it has {told}") from None
 
     def __str__(self) -> str:
         """A sentence for each record."""
@@ -83,7 +83,7 @@ class Report:
             import pandas
         except ImportError:
             raise ValueError(
-                "pandas is not installed; pip install pandas, or take `records`"
+                "pandas is not installed; pip install pandas, or use `records`"
             ) from None
         return pandas.DataFrame([columns(record) for record in self.records])
 
@@ -123,10 +123,10 @@ def parse_report(text: str) -> Report:
         except ValueError:
             record = None
         if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-            raise ValueError(f"line {number} is no report of `cp.probe`; was it cut off?")
+            raise ValueError(f"line {number} is not a report of `cp.probe`; is it truncated?")
         records.append(record)
     if not records:
-        raise ValueError("there is no report of `cp.probe`; write one with `cp.save`")
+        raise ValueError("no report of `cp.probe`; write one with `cp.save`")
     return Report(tuple(records))
 
 

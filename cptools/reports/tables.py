@@ -194,7 +194,7 @@ def _adjusted(lines: Sequence[_Line]) -> list[float]:
 
 
 def _varies(test: "Comparison") -> bool:
-    """Whether the seeds tell how much chance does; equal differences, to rounding, do not."""
+    """Whether the seeds allow a test; equal differences, up to rounding, do not."""
     return test.deviation > 1e-6
 
 
@@ -235,12 +235,13 @@ def _common(what: str, first: _BySeed, second: _BySeed) -> list[int | None]:
     left_out = sorted(f"{seed}" for seed in first.keys() ^ second.keys())
     if left_out:
         told = ", ".join(left_out)
-        _log.info("%s: %d seeds in common; left out: %s", what, len(seeds), told)
+        _log.info("%s: %d seeds in common; excluded: %s", what, len(seeds), told)
     return seeds
 
 
 def _seeds(difference: float | None, test: "Comparison") -> str:
-    """How many would resolve a difference, if it varies as in a test; empty if none can tell."""
+    """How many seeds would detect a difference with 80% power, given the deviation of a test;"
+    " else empty."""
     from cptools.core.evaluation.statistics import MAX_SEEDS, seeds_needed
 
     if difference is None or not _varies(test):
@@ -255,7 +256,7 @@ def _accuracy_agreement(conditions: Sequence[Condition], paper: Mapping[str, flo
 
 
 def _agreement(cells: Sequence[_Beside], others: Sequence[_Beside] = ()) -> list[str]:
-    """How ours agree with the paper's values, as far as the table tells: paragraphs below it.
+    """How our values agree with the paper's: paragraphs below the table.
 
     Args:
         cells: what can be ranked.
@@ -276,7 +277,7 @@ def _agreement(cells: Sequence[_Beside], others: Sequence[_Beside] = ()) -> list
 
 
 def _order(told: Sequence[tuple[str, _Estimate, float]]) -> list[str]:
-    """Of the pairs of cells that our intervals tell apart, those in the paper's order."""
+    """Of the pairs of cells with disjoint intervals, those in the paper's order."""
     apart, against = Counter[str](), Counter[str]()
     for (one, (_, low, high), value), (other, (_, bottom, top), rival) in combinations(told, 2):
         if value == rival or (low <= top and bottom <= high):

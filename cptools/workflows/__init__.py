@@ -1,7 +1,7 @@
-"""One call a tool: from artifacts to artifacts, for notebooks and for the command line alike.
+"""One function per tool, from artifacts to artifacts, for notebooks and the command line.
 
-This floor knows the methods (`cptools.core`) and the files (`cptools.artifacts`), and nothing of a
-terminal. What it remarks goes to the logger `cptools`; bad use and bad input are a `ValueError`,
-whose message names parameters in backticks. Importing these modules imports neither torch nor
+This layer knows the methods (`cptools.core`) and the files (`cptools.artifacts`), but no terminal.
+It logs to the logger `cptools`; wrong usage and invalid input raise `ValueError`, whose message
+names parameters in backticks. Importing these modules imports neither torch nor
 numpy.
 """

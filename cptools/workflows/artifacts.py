@@ -1,4 +1,4 @@
-"""Artifacts as Python has them: datasets that PyTorch iterates, encoders that become networks."""
+"""Artifacts for Python: datasets for PyTorch data loaders, encoders that become networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -24,8 +24,8 @@ class Images(torch.utils.data.Dataset[tuple[Any, int]]):
     """Labeled images for any training loop.
 
     Items are (image, label): float32 [3, H, W] in [0, 1], and a label in [0, number of classes). A
-    `transform` is given the image as uint8 [3, H, W] in its place, as those of
-    `torchvision.transforms.v2` take it, and what it returns is the item's.
+    `transform` receives the image as uint8 [3, H, W] instead, as expected by
+    `torchvision.transforms.v2`, and its result is used.
 
     Args:
         images: uint8 [N, 3, H, W].
@@ -62,12 +62,12 @@ class Dataset(schema.Dataset):
 
     @property
     def train(self) -> Images:
-        """The training images; a new one each time, whose `transform` can be set."""
+        """The training images; a new object each time, whose `transform` can be set."""
         return Images(self.train_images, self.train_labels, self.classes)
 
     @property
     def test(self) -> Images:
-        """The test images, likewise."""
+        """The test images; a new object each time."""
         return Images(self.test_images, self.test_labels, self.classes)
 
 
@@ -82,8 +82,8 @@ class Encoder(schema.Encoder):
         [B, feature_dim].
 
         Args:
-            device: where it shall be.
-            trust: call code outside cptools where the file names some as its architecture.
+            device: of the module.
+            trust: call code outside cptools if the file names it as the architecture.
 
         Raises:
             ValueError: the architecture is unknown or not to be trusted, or the weights are not

@@ -1,4 +1,4 @@
-"""Long work to its end, with progress, and with checkpoints that carry on to the same bytes."""
+"""Run long work with progress and checkpoints; a resumed run gives the same bytes."""
 
 import json
 import logging
@@ -24,16 +24,16 @@ _log = logging.getLogger(__name__)
 
 
 class Work(Protocol):
-    """What a poisoning and a pretraining are to whoever runs them."""
+    """Interface of a poisoning and a pretraining."""
 
     def run(self) -> Iterator[Any]:
-        """Do what is left, a metric at a time."""
+        """Do the remaining work; yields a metric per round or epoch."""
 
     def state(self) -> "dict[str, Tensor]":
         """Every tensor that a checkpoint needs."""
 
     def restore(self, tensors: "dict[str, Tensor]") -> None:
-        """Carry on from a state."""
+        """Resume from a state."""
 
 
 def to_arrays(tensors: "Mapping[str, Tensor]") -> "dict[str, NDArray[Any]]":
@@ -60,23 +60,23 @@ def run_work(
     checkpoint: "str | os.PathLike[str] | None",
     command: "Entry",
 ) -> None:
-    """Run long work to its end, drawing progress and saving checkpoints.
+    """Run long work, showing progress and saving checkpoints.
 
     Args:
         work: what to run.
-        total: metrics that it yields from the very start.
-        done: how many of them a checkpoint has spared.
-        describe: a metric in a few words.
-        label: what is going on.
-        progress: how it is drawn.
-        checkpoint: file to carry on from if it is there, and to save to; None for neither.
-        command: which command this is; a checkpoint of another is refused.
+        total: number of metrics that a whole run yields.
+        done: how many of them are already done, by a checkpoint.
+        describe: formats a metric.
+        label: of the progress bar.
+        progress: how it is shown.
+        checkpoint: file to resume from, if it exists, and to save to; None: neither.
+        command: identifies the command; the checkpoint of another is an error.
     """
     check_checkpoint(checkpoint)
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists():
         _restore(work, path, command)
-        _log.info("carrying on from %s: %d of %d done", path, done(), total)
+        _log.info("resuming from %s: %d of %d done", path, done(), total)
     saved = 0.0
     track = tracker(progress)
     for _ in track(work.run(), total=total - done(), describe=describe, label=label):
@@ -86,10 +86,10 @@ def run_work(
 
 
 def check_checkpoint(checkpoint: "str | os.PathLike[str] | None") -> None:
-    """Make sure, before long work, that a checkpoint can be saved.
+    """Check, before long work, that a checkpoint can be saved.
 
     Raises:
-        ValueError: it cannot, or what is there is no checkpoint.
+        ValueError: it cannot, or the file is not a checkpoint.
     """
     if checkpoint is None:
         return
@@ -130,24 +130,24 @@ def _restore(work: Work, path: Path, command: "Entry") -> None:
     assert isinstance(saved, Checkpoint)
     if saved.command != fingerprint(command):
         raise ValueError(
-            f"`checkpoint`: {path} is the checkpoint of another command (other settings, input or"
+            f"`checkpoint`: {path} is the checkpoint of another command (different settings, input or"
             " version); remove it or name another file"
         )
     work.restore({name: torch.from_numpy(array) for name, array in saved.tensors.items()})
 
 
 def note_queue(settings: Mapping[str, Any], num: int) -> None:
-    """Say so where MoCo's queue would hold every image, each then a false negative of itself."""
+    """Warn if MoCo's queue holds all images, each then a false negative of itself."""
     size = settings.get("queue_size", 0)
     if size >= num:
         _log.warning(
-            "a queue of %d holds every one of %d images; a smaller `queue_size` has fewer false"
-            " negatives",
+            "a queue of %d holds all %d images, each a false negative of itself; reduce"
+            " `queue_size`",
             size,
             num,
         )
 
 
 def show_settings(settings: Mapping[str, Any]) -> None:
-    """Log resolved settings, for those who listen (`-v`)."""
+    """Log resolved settings (shown by `-v`)."""
     _log.debug("%s", json.dumps(settings, sort_keys=True))

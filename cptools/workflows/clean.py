@@ -13,23 +13,25 @@ def clean_images(poisoned: "Dataset", given: "str | Dataset | None", *, need: st
 
     Args:
         poisoned: the dataset.
-        given: the clean dataset or where it can be had; None: the source that is named.
+        given: the clean dataset or its path; None: the source in the header.
         need: what they are needed for, for the message.
 
     Raises:
-        ValueError: they cannot be had, or are not those of this dataset.
+        ValueError: they cannot be loaded, or are not those of this dataset.
     """
     clean = clean_dataset(poisoned.source, given, need=need)
     rows = clean_rows(poisoned, clean)
     if clean.train_images.shape[1:] != poisoned.train_images.shape[1:]:
-        raise ValueError("clean and poisoned images differ in size; give the right `dataset`")
+        raise ValueError(
+            "clean and poisoned images differ in size; give the matching clean `dataset`"
+        )
     if given is not None:
         _check_made_of(poisoned, clean)
     return clean.train_images if rows is None else clean.train_images[rows]
 
 
 def _check_made_of(poisoned: "Dataset", clean: "Dataset") -> None:
-    """Raise `ValueError` where both tell what they were made of, and it is not the same."""
+    """Raise `ValueError` if both record their origin, and it is not the same."""
     from cptools.artifacts.history import dataset_digest
 
     told = [step.inputs["input"].digest for step in poisoned.history if "input" in step.inputs]
@@ -46,13 +48,13 @@ def _check_made_of(poisoned: "Dataset", clean: "Dataset") -> None:
 
 
 def count_changed(poisoned: "Dataset", given: "str | Dataset | None") -> int:
-    """How many training images are not those of the clean dataset; `given` is as above."""
+    """Number of training images that differ from the clean dataset; `given` is as above."""
     clean = clean_images(poisoned, given, need="the comparison")
     return int((clean != poisoned.train_images).any(axis=(1, 2, 3)).sum())
 
 
 def clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
-    """The row of the clean dataset that each training image was made of; None where it is its own.
+    """The row of the clean dataset that each training image was made from; None: the same row.
 
     Where rows were chosen after the clean dataset was made, both name rows of what they came from.
 

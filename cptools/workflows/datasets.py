@@ -23,11 +23,11 @@ SOURCES = ("shapes", "cifar10", "cifar100", "stl10")
 
 
 class SourceReader:
-    """A source that looks like the reader of a dataset file: it is made when read.
+    """A source with the interface of `FileReader`: the dataset is made when read.
 
     Attributes:
         name: of the dataset.
-        file_name: what files made of it are called.
+        file_name: name for files made from it.
     """
 
     def __init__(self, path: str):
@@ -56,7 +56,7 @@ class FileReader:
 
     Attributes:
         name: of the dataset.
-        file_name: what files made of it are called.
+        file_name: name for files made from it.
     """
 
     def __init__(self, path: str):
@@ -97,22 +97,22 @@ def path_name(path: str) -> str:
 
 
 def as_typed(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of `cp-dataset` as they are typed, for the history."""
+    """Options of `cp-dataset` as typed, for the history."""
     return {name: ",".join(v) if name == "classes" else v for name, v in options.items()}
 
 
 def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
     """Make a dataset from a source: a clean one, or the one that a folder was exported from.
 
-    A folder that `cp-dataset --export` wrote, or an archive of it, gives the exported dataset
-    back, history and source included, if nothing is chosen and the pictures are still the same.
-    If not, it is a source like any other, except that pictures which were not clean when they
-    were exported are no clean source.
+    A folder written by `cp-dataset --export`, or an archive of it, gives the exported dataset
+    again, history and source included, if no option is given and the images are unchanged.
+    Otherwise it is a source like any other, except that images which were not clean when
+    exported are not a clean source.
 
     Args:
         path: name of a source, or an image folder or archive.
         options: of `cp-dataset`: limit, fraction, limit_test, classes, size, holdout, contrast,
-            seed; what is None or absent was not given.
+            seed; None or absent if not given.
 
     Raises:
         ValueError: an option does not apply to the source.
@@ -146,7 +146,7 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
         )
     mean, std = channel_statistics(train_images)
     if not all(std):
-        raise ValueError("a color channel is the same in every pixel; such images teach nothing")
+        raise ValueError("a color channel is constant over all images; use other images")
     dataset = Dataset(
         train_images,
         train_labels,
@@ -169,15 +169,15 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
 def clean_dataset(
     source: "Source | None", given: "str | Dataset | None", *, need: str
 ) -> "Dataset":
-    """The clean dataset of a source: read where the user says, or made again and compared.
+    """The clean dataset of a source: given by the user, or loaded again and verified.
 
     Args:
         source: from an artifact's header.
-        given: the clean dataset or where it can be had; None: the source.
+        given: the clean dataset or its path; None: the source.
         need: what it is needed for, for the message.
 
     Raises:
-        ValueError: it cannot be had, or is another one than the artifact was made of.
+        ValueError: it cannot be loaded, or is not the one that the artifact was made from.
     """
     from cptools.artifacts.errors import ArtifactError
     from cptools.artifacts.history import dataset_digest
@@ -186,15 +186,15 @@ def clean_dataset(
         return read_given(given)
     if source is None:
         raise ValueError(
-            f"{need} needs the clean dataset, of which nothing is known; give `dataset`"
+            f"{need} needs the clean dataset, but the header names no source; give `dataset`"
         )
     wanted = f"the clean dataset {source.name} (sha256 {source.digest[:12]})"
     try:
         dataset = make_dataset(source.name, source.options)
-    except (ArtifactError, OSError, ValueError, TypeError) as error:  # anybody's header
+    except (ArtifactError, OSError, ValueError, TypeError) as error:  # an untrusted header
         raise ValueError(f"{need} needs {wanted}: {error}; or give it with `dataset`") from None
     if dataset_digest(dataset) != source.digest:
-        raise ValueError(f"{need} needs {wanted}, but what is there now differs; give `dataset`")
+        raise ValueError(f"{need} needs {wanted}, but its source has changed; give `dataset`")
     return dataset
 
 
@@ -273,7 +273,7 @@ def _exported(
     classes: tuple[str, ...],
     options: dict[str, Any],
 ) -> "tuple[About | None, Dataset | None]":
-    """What an export says of itself, if that can be read, and the dataset, if it still is that."""
+    """The description in an export, if valid, and the exported dataset, if unchanged."""
     from cptools.artifacts.errors import ArtifactError
     from cptools.artifacts.export import ABOUT_FILE, read_about
 
@@ -282,14 +282,14 @@ def _exported(
     try:
         about = read_about(data, named)
     except ArtifactError as error:
-        _log.warning("%s in %s is left out of account: %s", ABOUT_FILE, path, error)
+        _log.warning("ignoring %s in %s: %s", ABOUT_FILE, path, error)
         return None, None
     if set(options) - {"seed"}:
         return about, None
     restored = about.restore(named, classes)
     if restored is None:
         _log.warning(
-            "%s is not what was exported into it any more; it counts as images without a history",
+            "%s has changed since it was exported; reading it as images without a history",
             path,
         )
     return about, restored
@@ -354,7 +354,7 @@ def choose(found: "Dataset", options: dict[str, Any]) -> "Dataset":
     for name in ("size", "holdout", "contrast"):
         if options.get(name) is not None:
             raise ValueError(
-                f"`{name}` applies to sources, not to a finished dataset; leave it out"
+                f"`{name}` applies to sources, not to an existing dataset; leave it out"
             )
     given = {name: value for name, value in options.items() if value is not None}
     if set(given) <= {"seed"}:
@@ -398,7 +398,7 @@ def describe(dataset: "Dataset") -> dict[str, Any]:
 
 
 def _count_kinds(names: Iterable[str]) -> dict[str, int]:
-    """How many images have had which natural corruptions, whatever their strengths."""
+    """Number of images by natural corruption, over all strengths."""
     kinds = Counter("+".join(s.partition(":")[0] for s in name.split("+")) for name in names)
     return dict(kinds.most_common())
 

@@ -24,20 +24,20 @@ def defend(
     device: "str | torch.device" = "auto",
     progress: Progress = None,
 ) -> "Dataset":
-    """Treat the training images by defenses against poison, in the order given.
+    """Apply defenses against poison to the training images, in the order given.
 
     Args:
-        dataset: any; its test images stay as they are.
-        steps: as text, such as "mc:rank=8,jpeg:10" (see `cptools.core.defenses`), or as steps.
-        seed: of everything random, at least 0.
+        dataset: any; its test images are unchanged.
+        steps: as text, e.g. "mc:rank=8,jpeg:10" (see `cptools.core.defenses`), or as steps.
+        seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
-        progress: None: a bar in a notebook; True or False: a bar or none.
+        progress: whether to show a progress bar; None: only in a notebook.
 
     Returns:
         The defended dataset, with a line of history for each step.
 
     Raises:
-        ValueError: a step, a setting or a value is none; or it cannot be applied to these images.
+        ValueError: a step, setting or value is invalid, or cannot be applied to these images.
     """
     import torch
 

@@ -12,7 +12,7 @@ def read_delta(path: "str | os.PathLike[str]") -> "Delta":
     """Read and check a delta.
 
     Raises:
-        ArtifactError: it is no delta, or none that is valid.
+        ArtifactError: it is not a valid delta.
     """
     from cptools.artifacts.schema import Delta
     from cptools.artifacts.stream import open_artifact
@@ -23,12 +23,12 @@ def read_delta(path: "str | os.PathLike[str]") -> "Delta":
 
 
 def check_fits(delta: "Delta", dataset: "Dataset", digest: str | None = None, *, name: str) -> None:
-    """Refuse a delta that was not made for this dataset.
+    """Check that a delta was made for this dataset.
 
     Args:
         delta: what would be applied.
         dataset: what it would be applied to.
-        digest: of that dataset's tensors, where it is known already.
+        digest: of that dataset's tensors, if already known.
         name: of the parameter to give in another way.
 
     Raises:
@@ -39,7 +39,7 @@ def check_fits(delta: "Delta", dataset: "Dataset", digest: str | None = None, *,
     digest = digest or dataset_digest(dataset)
     if delta.dataset != digest:
         raise ValueError(
-            f"`{name}`: the delta belongs to the dataset {delta.dataset[:12]}, this one is"
+            f"`{name}`: the delta was made for dataset {delta.dataset[:12]}, this one is"
             f" {digest[:12]}; give the dataset that it was made for"
         )
     num = len(dataset.classes) if delta.mode == "class" else len(dataset.train_images)
@@ -57,7 +57,7 @@ def poisoned_images(delta: "Delta", dataset: "Dataset", chosen: Any) -> Any:
     Args:
         delta: made for the dataset.
         dataset: the clean one.
-        chosen: which images, as an index of numpy's.
+        chosen: which images, as a numpy index.
 
     Raises:
         ValueError: the delta is for another dataset.

@@ -1,4 +1,4 @@
-"""What the public functions check of what they are given, before any work."""
+"""Checks of the arguments of public functions, before any work."""
 
 import operator
 import os
@@ -104,7 +104,7 @@ def check_seed(seed: object) -> int:
     """A seed as an int.
 
     Raises:
-        ValueError: it is no whole number, or negative.
+        ValueError: it is not an integer, or negative.
     """
     return check_count(seed, name="seed", least=0)
 
@@ -128,10 +128,10 @@ def check_count(value: object, *, name: str, least: int = 1) -> int:
 
 
 def check_word(value: object, words: "tuple[str, ...]", *, name: str) -> None:
-    """Refuse what is not one of some words.
+    """Check that a value is one of several words.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: it is not.
     """
     from cptools.core.plugins import suggest
 
@@ -152,10 +152,10 @@ def check_flag(value: object, *, name: str) -> None:
 
 
 def check_share(value: object, *, name: str) -> float:
-    """A share in [0, 1] as a float.
+    """A fraction in [0, 1] as a float.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise ValueError(f"`{name}` {value!r} is no share; give a number from 0 to 1")
@@ -213,13 +213,13 @@ def used_device(device: "str | torch.device") -> "torch.device":
 def used_hardware(
     settings: dict[str, Any], device: "str | torch.device", precision: str
 ) -> "tuple[torch.device, bool]":
-    """Choose device and precision, and add them to the settings that a history tells.
+    """Choose device and precision, and add them to the settings recorded in the history.
 
     Returns:
         The device, and whether networks compute in bfloat16.
 
     Raises:
-        ValueError: there is no such device here, or no such precision.
+        ValueError: the device or precision is not available.
     """
     from cptools.core.device import choose_bf16
     from cptools.workflows.checkpoints import show_settings

@@ -1,4 +1,4 @@
-"""Encoders at work: the network of a file, its embedding, and random views as in its training."""
+"""Networks of saved encoders, their embeddings, and augmentations as in their training."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def open_encoder(path: "str | os.PathLike[str]") -> "Callable[[], Encoder]":
     """Open an encoder file and check its header; the function returned reads it.
 
     Raises:
-        ArtifactError: it is no encoder.
+        ArtifactError: it is not an encoder.
     """
     from cptools.artifacts.schema import Encoder
     from cptools.artifacts.stream import open_artifact
@@ -80,7 +80,7 @@ def build_backbone(
 
 
 def check_size(encoder: "Encoder", dataset: "Dataset") -> None:
-    """Refuse images of another size than the encoder was trained on."""
+    """Check that images have the size that the encoder was trained on."""
     if dataset.train_images.shape[-1] != encoder.input_size:
         raise ValueError(
             f"the encoder was trained on images of {encoder.input_size} pixels, {dataset.name} has"
@@ -94,8 +94,8 @@ def build_embedding(
 ) -> "tuple[nn.Module, Callable[[Tensor], Tensor], str]":
     """The network of an artifact, a function of it from views to embeddings, and what these are.
 
-    Embeddings are what the projector puts out, as in the paper, and as in the curves of training;
-    of an encoder without projector (supervised, or from elsewhere) they are its features.
+    Embeddings are outputs of the projector, as in the paper and in the training curves; for an
+    encoder without projector (supervised, or imported) they are its features.
 
     Returns:
         The module, the function, and `projector` or `backbone`.
@@ -156,7 +156,7 @@ def build_embedding(
 
 
 def view_settings(encoder: "Encoder", recipe: str) -> dict[str, Any]:
-    """The views that an encoder was trained with; the recipe's where its history is silent."""
+    """Augmentations that an encoder was trained with, by its history, else those of the recipe."""
     from cptools.core import recipes
     from cptools.core.algorithms import ALGORITHMS
     from cptools.core.presets import VIEWS
@@ -170,14 +170,14 @@ def view_settings(encoder: "Encoder", recipe: str) -> dict[str, Any]:
 
 
 def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None) -> "Views":
-    """Random views as in the training of an encoder.
+    """Random views with the augmentations that an encoder was trained with.
 
     Args:
         encoder: whose.
         views: what `view_settings` returned, by which they are made; left out, of recipe quick.
 
     Raises:
-        ValueError: no views can be made by what the history says.
+        ValueError: the augmentations in the history are invalid.
     """
     from operator import index
 
@@ -187,9 +187,9 @@ def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None
     try:
         values = cast("Settings", {**views, "pad": index(views["pad"])})
         return build_views(values, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
-    except (TypeError, ValueError, OverflowError, AttributeError) as error:  # anybody's header
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:  # an untrusted header
         raise ValueError(
-            f"the views in the encoder's history cannot be made: {error}; train it again"
+            f"the augmentations in the encoder's history are invalid: {error}; train it again"
         ) from None
 
 

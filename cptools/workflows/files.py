@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 CHOICES = {
     "limit": Setting(int, "Training images to keep, stratified by class.", 1),
-    "fraction": Setting(float, "The same as a share of them.", 0, 1),
-    "limit_test": Setting(int, "Test images to keep, likewise.", 1),
-    "size": Setting(int, "Side in pixels.", 1),
-    "holdout": Setting(float, "Share of the training images to test on.", 0, 1),
-    "contrast": Setting(float, "Factor on the distance from mid gray.", 0, 1),
+    "fraction": Setting(float, "Fraction of the training images to keep.", 0, 1),
+    "limit_test": Setting(int, "Test images to keep, stratified by class.", 1),
+    "size": Setting(int, "Image size in pixels.", 1),
+    "holdout": Setting(float, "Fraction of the training images held out for testing.", 0, 1),
+    "contrast": Setting(float, "Contrast factor.", 0, 1),
 }
-"""What a dataset is made by, besides its classes and the seed."""
+"""Options of a dataset, besides its classes and the seed."""
 
 PICTURES: "dict[str, Literal['png', 'svg']]" = {".png": "png", ".svg": "svg"}
 
@@ -45,15 +45,15 @@ def load(
 
     Args:
         source: `shapes`, `cifar10`, `cifar100` or `stl10`; a folder or archive of images in
-            train/CLASS/*.jpg, test/CLASS/*.jpg layout; or a file that cptools wrote.
-        limit: training images to keep, stratified by class; of shapes: to draw.
-        fraction: the same as a share of them; not of shapes.
-        limit_test: test images to keep, likewise; of shapes: to draw.
+            train/CLASS/*.jpg, test/CLASS/*.jpg layout; or a file written by cptools.
+        limit: number of training images to keep, stratified by class; for shapes: to generate.
+        fraction: fraction of the training images to keep; not for shapes.
+        limit_test: number of test images to keep; for shapes: to generate.
         classes: names of the classes to keep.
-        size: side in pixels: resized, of folders and archives the central square.
-        holdout: share of the training images to test on, where there is no test folder.
-        contrast: factor on the distance from mid gray, in [0, 1].
-        seed: of everything random, at least 0.
+        size: image size in pixels: images are resized (folders, archives: center-cropped).
+        holdout: fraction of the training images held out for testing, without a test folder.
+        contrast: factor in [0, 1] that scales the deviation from mid gray.
+        seed: random seed, at least 0.
 
     Returns:
         A `Dataset`, `Delta`, `Encoder` or `Report`.
@@ -125,14 +125,14 @@ def load_report(path: str | os.PathLike[str]) -> "Report":
 
 
 def save(thing: "Artifact | Report | Figure", path: str | os.PathLike[str]) -> None:
-    """Write an artifact, a report or a figure to a file, which appears whole or not at all.
+    """Write an artifact, a report or a figure to a file, atomically.
 
     Args:
-        thing: what `cp.load` reads again, or a figure of `cp.plot`.
-        path: the file; of a figure its suffix, .png or .svg, says the format.
+        thing: an artifact, a report or a figure of `cp.plot`.
+        path: the file; for a figure its suffix, .png or .svg, is the format.
 
     Raises:
-        ValueError: it cannot be written there, or is nothing that cptools writes.
+        ValueError: it cannot be written there, or is of another type.
         OSError: the disk is full or fails.
     """
     from cptools.artifacts.schema import KINDS

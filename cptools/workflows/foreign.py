@@ -27,7 +27,7 @@ def parse_radius(text: str) -> Fraction:
 
     epsilon = parse_epsilon(text)
     if not epsilon:
-        raise ValueError("epsilon 0 allows no perturbation; give a radius such as 8/255")
+        raise ValueError("epsilon is 0; give a positive radius, e.g. 8/255")
     return epsilon
 
 
@@ -41,20 +41,20 @@ def import_delta(
     key: str | None = None,
     algorithm: str = "imported",
 ) -> "Delta":
-    """Read a perturbation as others store it.
+    """Read a perturbation in another format.
 
     Args:
-        path: .pth, .pt or .npy file; folder or archive of perturbed pictures.
-        clean: the dataset that it perturbs.
-        epsilon: L-infinity radius on the scale 0 to 1, above 0.
-        unit: of the values, one of `UNITS`; None to judge by the largest.
-        mode: `class` or `sample`; None to judge by the number of perturbations.
+        path: .pth, .pt or .npy file; or folder or archive of perturbed images.
+        clean: the clean dataset.
+        epsilon: L-infinity bound, for pixels in [0, 1]; above 0.
+        unit: of the values, one of `UNITS`; None: inferred from the largest.
+        mode: `class` or `sample`; None: inferred from the shape.
         key: name of the tensor in a checkpoint; None for the only one that fits.
-        algorithm: what made it.
+        algorithm: name of the attack.
 
     Raises:
         ValueError: an option does not apply or is missing, or the sizes do not fit.
-        ArtifactError: the file cannot be read, or does not keep to the ball.
+        ArtifactError: the file cannot be read, or exceeds epsilon.
     """
     import numpy as np
 
@@ -66,18 +66,19 @@ def import_delta(
 
     kind = kind_of(path)
     if key is not None and kind != "torch":
-        raise ValueError("`key` applies to PyTorch's files alone; leave it out")
-    values = _pictures(path, clean) if kind == "pictures" else _values(path, kind, key, mode, clean)
+        raise ValueError("`key` applies only to PyTorch files; leave it out")
+    values = _perturbed(path, clean) if kind == "images" else _values(path, kind, key, mode, clean)
     try:
         if values.dtype == np.uint8:
             if unit is not None or mode == "class":
                 raise ValueError(
-                    f"{path} holds pictures, a perturbation for each; leave `unit` and `mode` out"
+                    f"{path} contains perturbed images, always sample-wise; leave `unit` and"
+                    " `mode` out"
                 )
             if len(values) != len(clean.train_images):
                 raise ArtifactError(
-                    f"{len(values)} pictures are not those of {len(clean.train_images)} training"
-                    " images; give the dataset that they were made of"
+                    f"{len(values)} perturbed images do not match {len(clean.train_images)}"
+                    " training images; give the dataset they were made from"
                 )
             mode = "sample"
             delta = difference(values, clean.train_images, epsilon)
@@ -87,7 +88,7 @@ def import_delta(
             delta = to_epsilon(values, unit, epsilon)
             if is_judged:
                 most = f"{largest(values):.6g}"
-                _log.info("took values up to %s in unit %s (`unit=%s`)", most, unit, unit)
+                _log.info("values up to %s: assuming unit %s (`unit=%s`)", most, unit, unit)
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error}") from None
     parameters = {
@@ -108,12 +109,12 @@ def import_delta(
 
 
 def export_delta(delta: "Delta", path: str, unit: str) -> None:
-    """Write a delta for others: the array alone, without epsilon, mode and history.
+    """Export a delta as a plain array, without epsilon, mode and history.
 
     Args:
         delta: what to write.
-        path: file to write, atomically; its suffix, one of `SUFFIXES`, says the format. PyTorch's
-            files hold the tensor itself, which is what the official code loads.
+        path: file to write, atomically; its suffix, one of `SUFFIXES`, is the format. PyTorch
+            files contain the tensor itself, as the official code expects.
         unit: one of `UNITS`.
     """
     from cptools.artifacts.atomic import atomic_write
@@ -155,11 +156,11 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and found:
             raise ArtifactError(
-                f"{path} holds {found[1]}, which may run code and is not read; save the tensor"
-                " alone"
+                f"{path} holds {found[1]}, which may execute code and is not loaded; save the"
+                " tensor itself"
             ) from None
         raise ArtifactError(
-            f"{path} is truncated or damaged, or no file of PyTorch; get it again"
+            f"{path} is truncated or damaged, or not a PyTorch file; get it again"
         ) from None
     return _tensors(content)
 
@@ -230,12 +231,12 @@ def _values(
         raise ValueError(f"{path}: {error}") from None
     if not is_number(values):
         raise ArtifactError(
-            f"{path} holds {values.dtype}; give floats, signed integers, or uint8 pictures"
+            f"{path} contains {values.dtype}; give floats, signed integers, or uint8 images"
         )
     return channels_first(values)
 
 
-def _pictures(path: Path, clean: "Dataset") -> "NDArray[Any]":
+def _perturbed(path: Path, clean: "Dataset") -> "NDArray[Any]":
     """Perturbed training images of a folder or archive, in the order of the dataset's rows."""
     import numpy as np
 
@@ -246,14 +247,14 @@ def _pictures(path: Path, clean: "Dataset") -> "NDArray[Any]":
     if len(names) != len(clean.train_images):
         raise ArtifactError(
             f"{path} holds {len(names)} training images, the dataset {len(clean.train_images)};"
-            " give the dataset that they were made of"
+            " give the dataset they were made from"
         )
     images = read_images(path, names)
     if images.shape != clean.train_images.shape:
         (_, _, *size), (_, _, *wanted) = images.shape, clean.train_images.shape
         raise ArtifactError(
             f"{path} holds images of {size[1]}x{size[0]} pixels, the dataset of"
-            f" {wanted[1]}x{wanted[0]}; give the dataset that they were made of"
+            f" {wanted[1]}x{wanted[0]}; give the dataset they were made from"
         )
     if clean.train_index is None:
         return images
@@ -298,7 +299,7 @@ def _told(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def _file_digest(path: Path, values: "NDArray[Any]") -> str:
-    """SHA-256 of a file; of a folder, the digest of its pictures."""
+    """SHA-256 of a file, or of the images in a folder."""
     import hashlib
 
     from cptools.artifacts.history import digest

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 
 class Poisoned(NamedTuple):
-    """What an attack made.
+    """The result of an attack.
 
     Attributes:
         dataset: with poisoned training images and the test images as they were.
-        delta: the perturbation, to be kept by whoever owns the clean images.
+        delta: the perturbation, for the owner of the clean images.
     """
 
     dataset: "Dataset"
@@ -51,10 +51,10 @@ def generate_settings(
     seed: int = 0,
     **settings: Any,
 ) -> dict[str, Any]:
-    """All settings of an attack, checked, with what the recipe fills in; see `generate`.
+    """All settings of an attack, validated, with the defaults of the recipe; see `generate`.
 
     Raises:
-        ValueError: a name, a type or a value is none that the attack has.
+        ValueError: a name, type or value is not valid for the attack.
     """
     from cptools.core.recipes import check_recipe, resolve
 
@@ -102,24 +102,24 @@ def generate(
         dataset: the clean one; its training images are poisoned.
         alg: the attack, a key of `cptools.core.poisons.ATTACKS`; a contrastive learner means
             Contrastive Poisoning (algorithm 1 of its paper).
-        mode: `class`, one perturbation a class, or `sample`, one an image; None: the attack's.
-        epsilon: L-infinity radius in [0, 1] on the pixel scale 0 to 1, such as "8/255".
-        init: where the perturbation starts; a class-wise one is copied to each image.
-        half: keep the delta in float16, and poison by that.
-        recipe: default hyperparameters: `quick` is sized for two CPU cores, `paper` is the paper's.
-        seed: of everything random, at least 0.
+        mode: `class` (one perturbation per class) or `sample` (one per image); None: the attack's.
+        epsilon: L-infinity bound, for pixels in [0, 1], e.g. "8/255".
+        init: initial perturbation; a class-wise one is expanded to each image.
+        half: store the delta in float16, and poison with it.
+        recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's).
+        seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.
-        checkpoint: file to save progress to, and to carry on from.
-        progress: None: a bar in a notebook; True or False: a bar or none.
-        **settings: hyperparameters in place of the recipe's, such as `rounds=10`.
+        checkpoint: file to save progress to and to resume from.
+        progress: whether to show a progress bar; None: only in a notebook.
+        **settings: hyperparameters that override the recipe, e.g. `rounds=10`.
 
     Returns:
         The poisoned dataset and the delta, their histories included. No pixel differs from the
         clean one by more than floor(255 epsilon) gray levels.
 
     Raises:
-        ValueError: an argument is not what is said here, or does not apply to the attack.
+        ValueError: an argument is invalid, or does not apply to the attack.
         FloatingPointError: the training diverged.
     """
     from cptools.artifacts.history import dataset_digest, digest
@@ -194,5 +194,5 @@ def _start(init: "Delta", mode: str, labels: "Tensor") -> "Tensor":
     if init.mode == "class":
         return start[labels]
     raise ValueError(
-        "`init`: a sample-wise delta cannot start a class-wise one; give `mode=sample`"
+        "`init`: a sample-wise delta cannot initialize a class-wise one; give `mode=sample`"
     )

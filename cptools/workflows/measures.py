@@ -27,7 +27,7 @@ def measure_encoder(
     device: "torch.device",
     track: Track,
 ) -> Record:
-    """The line of an encoder on a dataset."""
+    """The record of an encoder on a dataset."""
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.provenance import history_to_json
 
@@ -87,7 +87,7 @@ def measure_noise(
 
 
 def measure_changed(poisoned: "Dataset", given: "str | Dataset | None", settings: Values) -> Record:
-    """The line of how many images of a dataset are not the clean ones, as of a coreset."""
+    """The record of how many images of a dataset (e.g. a coreset) differ from the clean ones."""
     return {
         **_share("changed", count_changed(poisoned, given), len(poisoned.train_images)),
         **_about(poisoned, settings),
@@ -100,7 +100,7 @@ def measure_audit(
     device: "torch.device",
     track: Track,
 ) -> Record:
-    """The line of a dataset that may be poisoned."""
+    """The record of the audit of a dataset."""
     import torch
 
     from cptools.core.evaluation.audit import PARTS, Audit, audit
@@ -218,9 +218,9 @@ def _accuracy(
 ) -> Record:
     """Accuracy on the test images."""
     if not len(clean.test_images):
-        raise ValueError(f"{clean.name} has no test images; give a dataset with some")
+        raise ValueError(f"{clean.name} has no test images; give a dataset with test images")
     if len(clean.classes) < 2:
-        raise ValueError(f"{clean.name} has one class only; there is nothing to tell apart")
+        raise ValueError(f"{clean.name} has only one class; give a dataset with several")
     network = build_backbone(encoder, device)
     if settings["method"] == "sgd":
         last = _train_linear(network, encoder, clean, settings, device, track)
@@ -317,7 +317,7 @@ def _classifier(encoder: "Encoder", num_classes: int) -> "tuple[Tensor, Tensor]"
     names = ("head.classifier.weight", "head.classifier.bias")
     if not encoder.tensors.keys() >= set(names):
         raise ValueError(
-            f"an encoder of {encoder.algorithm} has no classifier of its own; take another"
+            f"an encoder of {encoder.algorithm} has no classifier of its own; use another"
             " `method`, or train one by `cp.pretrain` with `alg=supervised`"
         )
     weight, bias = (torch.from_numpy(encoder.tensors[name]) for name in names)

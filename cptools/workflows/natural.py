@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from cptools.core.perturbations.work import Perturbing
 
 SPLITS = {"train": ("train",), "test": ("test",), "both": ("train", "test")}
-ANY = "any"  # a strength: by lot, for each image its own
+ANY = "any"  # a strength: random for each image
 SEVERITY = 3  # where none is given: the middle of the five
 MOST_ROWS = 1 << 28  # in a dataset: a random number for each has to fit into memory
 _MANY = {"severity": "severities", "frame": "frames"}
 
 
 class Plan(NamedTuple):
-    """What is to be done to each image.
+    """The corruptions of each image.
 
     Attributes:
         kinds: keys of PERTURBATIONS.
-        layers: one after the other; of each, one of the steps by lot.
+        layers: applied one after the other; of each, one step chosen at random.
         by: "severity" or "frame".
         strength: its number, or `any`.
     """
@@ -72,14 +72,14 @@ def read_plan(
     mix: bool = False,
     layer: bool = False,
 ) -> Plan:
-    """The plan that settings say.
+    """The plan for given settings.
 
     Args:
         suite: a key of SUITES.
-        kind: kinds with commas between them; left out: all of the suite.
-        severity: a number or `any`; left out: 3.
-        frame: a number or `any`, which is what it is if left out.
-        mix: one of the kinds for each image.
+        kind: names separated by commas; None: all of the suite.
+        severity: a number or `any`; None: 3.
+        frame: a number or `any`; None: any.
+        mix: one of the kinds, chosen at random, for each image.
         layer: all of the kinds on every image.
 
     Raises:
@@ -97,16 +97,16 @@ def read_plan(
     text = severity or frame or (str(SEVERITY) if by == "severity" else ANY)
     number = None if text == ANY else int(text)
     if mix and layer:
-        raise ValueError("`mix` is one of several, `layer` all of them; leave one out")
+        raise ValueError("`mix` applies one corruption, `layer` all of them; leave one out")
     if len(kinds) > 1 and not (mix or layer):
         raise ValueError(
-            f"{len(kinds)} perturbations are chosen; give `mix` for one of them an image, or"
-            " `layer` for all of them on one another"
+            f"{len(kinds)} corruptions are chosen; give `mix` to apply one to each image, or"
+            " `layer` to apply all of them"
         )
     if mix:
         for name in set(kinds):
             if kinds.count(name) > 1:
-                raise ValueError(f"`mix` draws evenly, but {name} is given twice; give it once")
+                raise ValueError(f"`mix` draws uniformly, but {name} is given twice; give it once")
     groups = [kinds] if mix else [(name,) for name in kinds]
     with naming(by):
         layers = tuple(steps_of(group, by, number) for group in groups)
@@ -121,11 +121,11 @@ def _kinds(suite: str | None, kind: str | None) -> tuple[str, ...]:
     check_text(kind, name="kind", such_as="fog,snow")
     kinds = tuple(name.strip() for name in kind.split(",") if name.strip())
     if not kinds:
-        raise ValueError("`kind` names no perturbation; give one, such as `kind=fog`")
+        raise ValueError("`kind` is empty; give a corruption, e.g. `kind=fog`")
     for name in kinds:
         if name not in PERTURBATIONS:
             raise ValueError(
-                f"`kind`: {name!r} is no perturbation; did you mean {nearest_kind(name)}?"
+                f"`kind`: {name!r} is not a corruption; did you mean {nearest_kind(name)}?"
             )
         if suite is not None and name not in SUITES[suite].kinds:
             raise ValueError(
@@ -154,12 +154,12 @@ def _measure(suite: str | None, kinds: Sequence[str], given: str | None) -> str:
     if given is None:
         raise ValueError(
             f"{lacking['frame'][0]} has no frames and {lacking['severity'][0]} no severities;"
-            " give them to two calls of `cp.perturb`, one after the other"
+            " apply them with two successive `cp.perturb`"
         )
     have = [name for name, kind in PERTURBATIONS.items() if kind.levels(given)]
     other = "frame" if given == "severity" else "severity"
     raise ValueError(
-        f"{lacking[given][0]} has no {_MANY[given]}; give `{other}` for it, or one that has:"
+        f"{lacking[given][0]} has no {_MANY[given]}; give `{other}` for it, or a corruption that has:"
         f" {', '.join(have)}"
     )
 
@@ -184,7 +184,7 @@ def choose_share(num: int, fraction: float, seed: int, *place: int) -> "Tensor":
 def perturb_naturally(
     dataset: "Dataset", plan: Plan, settings: dict[str, Any], track: Track
 ) -> "Dataset":
-    """The perturbed dataset, and in it a record of what each image has had.
+    """The corrupted dataset, with a record of the corruptions of each image.
 
     Args:
         dataset: of any history; what it records is added to.
@@ -193,7 +193,7 @@ def perturb_naturally(
         track: draws the progress.
 
     Raises:
-        ValueError: there are no test images to perturb, or the rows' numbers are beyond use.
+        ValueError: there are no test images to perturb, or row numbers are too large.
     """
     from dataclasses import replace
 
@@ -236,7 +236,7 @@ def _work(dataset: "Dataset", part: str, plan: Plan, fraction: float, seed: int)
         if rows.max() >= MOST_ROWS:
             raise ValueError(
                 f"{part}.index counts up to {rows.max()}, more than {MOST_ROWS} rows; select them"
-                " anew"
+                " again"
             )
     chosen = choose_share(len(images), fraction, seed, *earlier_perturbations(dataset.history))
     before = sum(map(natural_layers, dataset.history))
@@ -246,7 +246,7 @@ def _work(dataset: "Dataset", part: str, plan: Plan, fraction: float, seed: int)
 def _record(
     dataset: "Dataset", told: "Mapping[str, Sequence[tuple[tuple[str, ...], Tensor]]]"
 ) -> dict[str, Any]:
-    """Fields of the dataset that say what its images have had, by those and by what was done now.
+    """Fields of the dataset that record its corruptions, earlier ones and those applied now.
 
     Args:
         dataset: before.

@@ -38,7 +38,7 @@ def perturb_settings(
     fraction: float = 1.0,
     seed: int = 0,
 ) -> tuple[dict[str, Any], Plan | None]:
-    """What is told of a perturbation in its history, and the plan of natural corruptions.
+    """Settings of a perturbation, for its history, and the plan of natural corruptions.
 
     Raises:
         ValueError: not one of `suite` or `kind`, `noise` and a delta is given, or something that
@@ -58,7 +58,7 @@ def perturb_settings(
     if is_natural and epsilon is not None:
         raise ValueError("`epsilon` does not apply to natural corruptions; leave it out")
     if has_delta and epsilon is not None:
-        raise ValueError("`epsilon` does not apply to `delta`, which brings its own; leave it out")
+        raise ValueError("`epsilon` does not apply to `delta`, which has its own; leave it out")
     seed = check_seed(seed)
     fraction = check_share(fraction, name="fraction")
     if not is_natural:
@@ -97,30 +97,30 @@ def perturb(
     seed: int = 0,
     progress: Progress = None,
 ) -> "Dataset":
-    """Perturb images: by natural corruptions, by random noise in the ball, or by a given delta.
+    """Perturb images: natural corruptions, random noise in the L-infinity ball, or a given delta.
 
     Args:
         dataset: any.
         suite: natural corruptions, a key of `cptools.core.perturbations.SUITES`.
-        kind: natural corruptions by name, with commas between them.
-        severity: strength as in CIFAR-10-C, 1 to 5, or "any": drawn for each image.
-        frame: strength as in CIFAR-10-P, 0 to 30 at most, or "any".
-        mix: one of the corruptions, drawn for each image.
-        layer: all of them on one another on every image.
-        split: `train`, `test` or `both`: which images natural corruptions change; None: train.
-        noise: uniform random noise in the L-infinity ball (CP table 1).
+        kind: natural corruptions by name, separated by commas.
+        severity: as in CIFAR-10-C, 1 to 5, or "any": random for each image.
+        frame: as in CIFAR-10-P, up to 30, or "any": random for each image.
+        mix: apply one of the corruptions, chosen at random, to each image.
+        layer: apply all of them to every image, in the order given.
+        split: `train`, `test` or `both`: images that natural corruptions are applied to; None: train.
+        noise: add uniform random noise in the L-infinity ball (CP table 1).
         delta: a perturbation that was made for this dataset.
-        epsilon: radius of `noise` on the pixel scale 0 to 1; None: "8/255".
-        fraction: share of the images to change, a fixed choice by the seed.
-        seed: of everything random, at least 0.
-        progress: None: a bar in a notebook; True or False: a bar or none.
+        epsilon: L-infinity bound of `noise`, for pixels in [0, 1]; None: "8/255".
+        fraction: fraction of the images to perturb, a subset fixed by the seed.
+        seed: random seed, at least 0.
+        progress: whether to show a progress bar; None: only in a notebook.
 
     Returns:
-        The perturbed dataset; natural corruptions are recorded image by image.
+        The perturbed dataset; natural corruptions are recorded for each image.
 
     Raises:
-        ValueError: the arguments contradict each other or are not what is said here, or the delta
-            belongs to another dataset.
+        ValueError: arguments are invalid or contradict each other, or the delta was made for
+            another dataset.
     """
     check_artifact(dataset, "dataset", name="dataset")
     if delta is not None:

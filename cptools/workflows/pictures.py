@@ -63,9 +63,9 @@ def draw_separability(
     from cptools.figures.scatter import noise_scatter
 
     if len({dataset.classes for dataset in datasets}) > 1:
-        raise ValueError("the datasets differ in their classes; draw them one at a time")
+        raise ValueError("the datasets have different classes; plot them one at a time")
     clouds = [
-        _cloud(dataset, name, clean_images(dataset, clean, need="the picture"), device)
+        _cloud(dataset, name, clean_images(dataset, clean, need="the figure"), device)
         for name, dataset in zip(_names(datasets), datasets, strict=True)
     ]
     classes = datasets[0].classes
@@ -85,8 +85,8 @@ def draw_sheet(datasets: "list[Dataset]", *, title: str | None, caption: str) ->
     shown = one_a_class(datasets[0].train_labels)
     if not _have_alike(datasets, shown):
         raise ValueError(
-            "the datasets differ in the size of images, or in labels, or in the rows chosen; give"
-            " what was made of one dataset, and its rows as they were"
+            "the datasets differ in image size, in labels, or in the rows selected; give"
+            " versions of the same dataset, with the same rows"
         )
     labels = [datasets[0].classes[label] for label in datasets[0].train_labels[shown]]
     rows = [
@@ -190,8 +190,8 @@ def draw_roc(audits: Sequence[Audited], *, title: str | None) -> Any:
     benign, *poisoned = audits
     if not poisoned:
         raise ValueError(
-            f"a ROC curve needs two conditions, this is {benign.name} alone; give audits of benign"
-            " datasets, then of poisoned ones"
+            f"a ROC curve needs two conditions, but there is only {benign.name}; give audits of"
+            " benign datasets, then of poisoned ones"
         )
     curves = [Curve(audited.name, *roc(benign.scores, audited.scores)) for audited in poisoned]
     title = "Detection of poison" if title is None else title

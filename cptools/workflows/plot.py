@@ -61,28 +61,28 @@ def plot(
     title: str | None = None,
     device: "str | torch.device" = "auto",
 ) -> "Figure":
-    """Draw what is given.
+    """Plot datasets, a delta, encoders or reports.
 
-    A poisoned dataset or a delta: clean images, the noise amplified, and the poisoned images, one
-    column a class (CP figures 3 and 6). A clean dataset: its first images, by class. Several
-    datasets: the same images of each, a row a dataset (CP figure 9). Encoders: their curves of
-    loss, alignment and uniformity. An encoder and datasets: how far apart it puts two views of
-    their images (CP figures 4d and 8). Reports: mean accuracies with 95% intervals over seeds (CP
-    figure 1); of audits, the ROC curve of each condition against the first, the benign one.
+    A poisoned dataset or a delta: clean images, amplified noise and poisoned images, one column
+    per class (CP figures 3 and 6). A clean dataset: its first images, by class. Several datasets:
+    the same images of each, one row per dataset (CP figure 9). Encoders: training curves of loss,
+    alignment and uniformity. An encoder with datasets: distances between two views of each image
+    (CP figures 4d and 8). Reports: mean accuracies with 95% intervals over seeds (CP figure 1).
+    Audits: ROC curve of each condition against the first, the benign one.
 
     Args:
         *inputs: datasets, a delta, encoders, an encoder and datasets, or reports.
-        dataset: the clean one, or where it can be had, if the source that an input names is gone.
-        subject: `noise`, `images` or `separability` of datasets; None: noise where there is some.
-        reports: in place of inputs: by the names of their conditions, one a seed.
-        grid: of reports: bars of a row together, by conditions named "ROW.COLUMN".
+        dataset: the clean one, or its path, if the source recorded in an input is gone.
+        subject: of datasets: `noise`, `images` or `separability`; None: noise if there is any.
+        reports: instead of inputs: reports by name of condition, one per seed.
+        grid: of reports: group the bars of conditions named "ROW.COLUMN" by row.
         paper: of reports: a paper's accuracies in percent by condition, as diamonds.
         names: of the curves of encoders, or of reports given as inputs.
-        title: in place of the one from the history.
+        title: None: made from the history.
         device: where networks compute: auto, cpu, cuda or cuda:N.
 
     Raises:
-        ValueError: these cannot be drawn together, or an argument does not apply to them.
+        ValueError: the inputs cannot be plotted together, or an argument does not apply to them.
     """
     from cptools.reports.report import Report
 
@@ -178,7 +178,7 @@ def draw_artifacts(
     title: str | None,
     device: "str | torch.device",
 ) -> Any:
-    """The picture for these artifacts; `names` are of the curves, the others as in `plot`."""
+    """The figure for these artifacts; `names` are of the curves, the others as in `plot`."""
     from cptools.artifacts.schema import Dataset, Delta, Encoder
 
     clean = None
@@ -189,7 +189,7 @@ def draw_artifacts(
     datasets = [a for a in artifacts if isinstance(a, Dataset)]
     if subject is not None and len(datasets) < len(artifacts):
         hint = "leave it out" if subject != "separability" else "of a delta it needs `dataset`"
-        raise ValueError(f"`subject={subject}` is drawn of datasets; {hint}")
+        raise ValueError(f"`subject={subject}` applies to datasets; {hint}")
     if len(encoders) == len(artifacts):
         return _curves(encoders, names, title)
     if subject == "separability" or (len(encoders) == 1 and len(datasets) == len(artifacts) - 1):
@@ -202,11 +202,11 @@ def draw_artifacts(
     if len(artifacts) > 1:
         if subject == "noise" or len(datasets) < len(artifacts):
             raise ValueError(
-                "these cannot be drawn together; give encoders, an encoder and datasets, datasets,"
-                " or one delta"
+                "these cannot be plotted together; give encoders, an encoder and datasets,"
+                " datasets, or one delta"
             )
         if given is not None:
-            raise ValueError("`dataset` does not apply to several; give it as one of them")
+            raise ValueError("`dataset` does not apply to several datasets; give it as one of them")
         return draw_sheet(datasets, title=title, caption=caption(_shared(datasets)))
     (artifact,) = artifacts
     if isinstance(artifact, Dataset):
@@ -228,7 +228,7 @@ def _curves(encoders: "list[Encoder]", names: Sequence[str], title: str | None) 
     for encoder, label in zip(encoders, labels, strict=True):
         runs |= _runs(encoder, label)
     if not any(runs.values()):
-        raise ValueError("the encoders hold no curves; train them with `cp.pretrain`")
+        raise ValueError("the encoders have no training curves; train them with `cp.pretrain`")
     return training_curves(
         runs,
         title="Training curves" if title is None else title,
@@ -275,13 +275,13 @@ def _poisoned(poisoned: "Dataset", given: "str | Dataset | None", title: str | N
 
     from cptools.figures.noise_grid import noise_grid
 
-    clean = clean_images(poisoned, given, need="the picture")
+    clean = clean_images(poisoned, given, need="the figure")
     shown = changed_a_class(clean, poisoned.train_images, poisoned.train_labels)
     before, after = clean[shown], poisoned.train_images[shown]
     levels = int(np.abs(before.astype(np.int16) - after).max())
     if levels == 0:
         raise ValueError(
-            "this dataset is the clean one: there is no noise to draw; leave out `subject`"
+            "this dataset is the clean one: there is no noise to plot; leave out `subject`"
             " and `dataset`"
         )
     done = changes(poisoned.history)

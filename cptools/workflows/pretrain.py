@@ -38,13 +38,13 @@ def pretrain_settings(
     seed: int = 0,
     **settings: Any,
 ) -> dict[str, Any]:
-    """All settings of a training, checked, with what the recipe fills in; see `pretrain`.
+    """All settings of a training, validated, with the defaults of the recipe; see `pretrain`.
 
     Args:
-        dataset_name: of the dataset; on ImageNet the paper trains otherwise.
+        dataset_name: of the dataset; the paper has other settings for ImageNet.
 
     Raises:
-        ValueError: a name, a type or a value is none that the learner has.
+        ValueError: a name, type or value is not valid for the algorithm.
     """
     from cptools.core import recipes
     from cptools.core.algorithms import ALGORITHMS
@@ -96,31 +96,31 @@ def pretrain(
     progress: Progress = None,
     **settings: Any,
 ) -> "Encoder":
-    """Train an encoder, as a victim would: by contrastive learning, or by labels (supervised).
+    """Train an encoder (a victim) by contrastive learning, or with labels (supervised).
 
     Args:
         dataset: to train on, clean or poisoned.
         alg: the learning algorithm, a key of `cptools.core.algorithms.ALGORITHMS`.
-        watch: another dataset, such as the clean one, whose loss, alignment and uniformity are
-            measured after each epoch as well (CP figure 4).
-        labels_from: an encoder of the same images; clusters of its features are pseudo-labels
-            (advcl).
-        defend: defenses applied anew to every view, such as "mc:rank=8,jpeg:10".
-        defend_at: `image` (before a view is drawn of it) or `view`; None: image.
-        recipe: default hyperparameters: `quick` is sized for two CPU cores, `paper` is the paper's.
-        seed: of everything random, at least 0.
+        watch: second dataset, e.g. the clean one, whose loss, alignment and uniformity are
+            recorded after each epoch (CP figure 4).
+        labels_from: encoder whose features on the training images are clustered into
+            pseudo-labels (advcl).
+        defend: defenses applied on the fly to every view, e.g. "mc:rank=8,jpeg:10".
+        defend_at: `image` (before augmentation) or `view`; None: image.
+        recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's).
+        seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.
-        checkpoint: file to save progress to, and to carry on from.
-        progress: None: a bar in a notebook; True or False: a bar or none.
-        **settings: hyperparameters in place of the recipe's, such as `epochs=100`; `encoder` may
-            be a "package.module:function" or "timm:NAME".
+        checkpoint: file to save progress to and to resume from.
+        progress: whether to show a progress bar; None: only in a notebook.
+        **settings: hyperparameters that override the recipe, e.g. `epochs=100`; `encoder` may be
+            a "package.module:function" or "timm:NAME".
 
     Returns:
-        The encoder, with its head and the curves of its training.
+        The encoder, with its head and training curves.
 
     Raises:
-        ValueError: an argument is not what is said here, or does not apply to the algorithm.
+        ValueError: an argument is invalid, or does not apply to the algorithm.
         FloatingPointError: the training diverged.
     """
     from cptools.artifacts.history import dataset_digest, digest

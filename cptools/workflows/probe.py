@@ -1,4 +1,4 @@
-"""Measure encoders and datasets: `cp.probe` and `cp.audit`, the workflow of `cp-probe`."""
+"""Evaluate encoders and datasets: `cp.probe` and `cp.audit`, the workflow of `cp-probe`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,20 +38,20 @@ def choose_method(given: str | None, kind: str, algorithm: str) -> str | None:
     """The method for an artifact of this kind and, of an encoder, algorithm; None: the recipe's.
 
     Raises:
-        ValueError: it measures another kind.
+        ValueError: the method does not apply to this kind.
     """
     if given is not None:
         check_word(given, tuple(PROBE_METHODS), name="method")
     if kind == "dataset":
         if given not in (None, *DATASET_METHODS):
             raise ValueError(
-                f"`method={given}` measures an encoder, this is a dataset; train one on it with"
+                f"`method={given}` evaluates an encoder, this is a dataset; train one on it with"
                 " `cp.pretrain`, or leave `method` out"
             )
         return given or "separability"
     if given in DATASET_METHODS:
         raise ValueError(
-            f"`method={given}` measures a dataset, this is an encoder; give the dataset that it"
+            f"`method={given}` evaluates a dataset, this is an encoder; give the dataset that it"
             " was trained on"
         )
     return given or ("head" if algorithm == "supervised" else None)
@@ -67,10 +67,10 @@ def probe_settings(
     precision: str = "auto",
     **settings: Any,
 ) -> dict[str, Any]:
-    """All settings of a probe, checked; `given` are the datasets that are named; see `probe`.
+    """All settings of a probe, validated; `given` are the datasets given; see `probe`.
 
     Raises:
-        ValueError: an argument is none that the method has.
+        ValueError: an argument is not valid for the method.
     """
     from cptools.artifacts import schema
     from cptools.core import recipes
@@ -108,30 +108,30 @@ def probe(
     progress: Progress = None,
     **settings: Any,
 ) -> Report:
-    """Measure an encoder by a classifier on its frozen features, or a dataset by its noise.
+    """Evaluate an encoder by a classifier on its frozen features, or a dataset by its noise.
 
-    The classifier trains on CLEAN labeled images, also for an encoder that was trained on poison
-    (CP sections 3 and 5.2), and is tested on the test images. Intervals are Wilson's, 95%: they
-    cover the choice of test images, not the randomness of training.
+    The classifier is trained on CLEAN labeled images even if the encoder was trained on poison (CP
+    sections 3 and 5.2), and tested on the test images. The 95% intervals are Wilson's: they cover
+    the choice of test images, not the randomness of training.
 
     Args:
-        artifact: an encoder, or a dataset whose noise is measured.
-        dataset: to probe the encoder on, one or several; of a poisoned dataset: the clean one.
-            None: the clean source that the artifact names.
+        artifact: an encoder, or a dataset whose noise is evaluated.
+        dataset: to evaluate the encoder on, one or several; for a poisoned dataset: its clean
+            one. None: the clean source recorded in the artifact.
         method: of encoders lbfgs, sgd (the paper's protocol), knn, head or distances; of datasets
             separability, audit or changed. None: by the recipe, head for a supervised encoder.
         recipe: default hyperparameters: `quick` is fast, `paper` is the paper's protocol.
-        seed: of everything random, at least 0.
+        seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.
-        progress: None: a bar in a notebook; True or False: a bar or none.
-        **settings: hyperparameters in place of the recipe's, such as `epochs=10`.
+        progress: whether to show a progress bar; None: only in a notebook.
+        **settings: hyperparameters that override the recipe, e.g. `epochs=10`.
 
     Returns:
         The report, a record for each dataset or classifier.
 
     Raises:
-        ValueError: an argument is none that the method has, or the clean dataset cannot be had.
+        ValueError: an argument is not valid for the method, or the clean dataset is missing.
     """
     from cptools.artifacts import schema
 
@@ -188,19 +188,19 @@ def audit(
     device: "str | torch.device" = "auto",
     progress: Progress = None,
 ) -> Report:
-    """Ask whether a dataset of unknown provenance looks poisoned; no clean data is needed.
+    """Check whether a dataset of unknown provenance looks poisoned, without clean data.
 
     Args:
-        dataset: the suspected one.
-        seed: of everything random, at least 0.
+        dataset: the dataset to check.
+        seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
-        progress: None: a bar in a notebook; True or False: a bar or none.
+        progress: whether to show a progress bar; None: only in a notebook.
 
     Returns:
-        A report with a `verdict`, and scores of which 1 raises the alarm.
+        A report with a `verdict` and scores; a score of 1 or more raises an alarm.
 
     Raises:
-        ValueError: an argument is not what is said here.
+        ValueError: an argument is invalid.
     """
     check_artifact(dataset, "dataset", name="dataset")  # an encoder would be told of `artifact`
     return probe(dataset, method="audit", seed=seed, device=device, progress=progress)

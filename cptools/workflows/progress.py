@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 
 
 class Track(Protocol):
-    """Passes items through and may draw how far they are."""
+    """Passes items through and may show progress."""
 
     def __call__(
         self,
@@ -21,10 +21,10 @@ class Track(Protocol):
         """Pass items through.
 
         Args:
-            items: such as the metrics of a long computation.
-            total: how many there will be; None if nobody knows.
-            describe: the latest item in a few words.
-            label: what is going on.
+            items: e.g. the metrics of a long computation.
+            total: their number; None if unknown.
+            describe: formats the latest item.
+            label: of the bar.
         """
 
 

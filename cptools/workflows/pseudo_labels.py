@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def check_labels_from(alg: str, *, is_given: bool) -> None:
-    """Refuse an encoder of pseudo-labels where none is used, and the lack of one where one is.
+    """Check that an encoder for pseudo-labels is given if and only if the algorithm uses one.
 
     Raises:
-        ValueError: either.
+        ValueError: it is missing, or not used.
     """
     from cptools.core.algorithms import ALGORITHMS
 
@@ -27,7 +27,7 @@ def check_labels_from(alg: str, *, is_given: bool) -> None:
         raise ValueError(f"`labels_from` does not apply to `alg={alg}`; leave it out")
     if not is_given and is_clustered:
         raise ValueError(
-            f"`alg={alg}` learns pseudo-labels, which need an encoder of the same images; make one"
+            f"`alg={alg}` uses pseudo-labels, which need an encoder of the same images; train one"
             " with `cp.pretrain` and give it as `labels_from`"
         )
 
@@ -47,7 +47,7 @@ def pseudo_labels(
         encoder: whose features.
         dataset: whose training images.
         others: more images to label by the nearest clusters, uint8 [M, 3, H, W] each.
-        device: where to encode, and where the labels go.
+        device: for encoding, and of the labels.
         seed: of the clustering.
         bf16: encode in bfloat16.
 

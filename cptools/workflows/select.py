@@ -46,7 +46,7 @@ def select_settings(
     chosen, context = CORESETS[method], f"`method={method}`"
     if fraction is None or not fraction:
         raise ValueError(
-            "no share to keep is given; give `fraction` above 0, such as `fraction=0.2`"
+            "no fraction to keep is given; give `fraction` above 0, e.g. `fraction=0.2`"
         )
     for name, given, applies in (
         ("encoder", has_encoder, chosen.embeddings),
@@ -57,7 +57,7 @@ def select_settings(
         if given not in (None, False) and not applies:
             raise ValueError(f"`{name}` does not apply to {context}; leave it out")
     if labels and classes is not None:
-        raise ValueError("latent classes are by `labels` or by `classes=N`; leave one out")
+        raise ValueError("latent classes are given by `labels` or by `classes=N`; leave one out")
     counts = {
         name: None if count is None else check_count(count, name=name)
         for name, count in (("classes", classes), ("num_views", num_views))
@@ -78,7 +78,7 @@ def check_proxy(method: str, *, is_given: bool) -> None:
     """
     if CORESETS[method].embeddings and not is_given:
         raise ValueError(
-            f"`method={method}` compares embeddings, which need an encoder; make one with"
+            f"`method={method}` compares embeddings, which need an encoder; train one with"
             " `cp.pretrain` and give it as `encoder`"
         )
 
@@ -99,24 +99,24 @@ def select(
     """Select a coreset of the training images.
 
     Args:
-        dataset: any; its test images stay.
+        dataset: any; its test images are unchanged.
         method: a key of `cptools.core.coresets.CORESETS`.
-        fraction: share of the training images to keep, in (0, 1]; for sas below a half.
+        fraction: fraction of the training images to keep, in (0, 1]; for sas below 0.5.
         encoder: the proxy whose embeddings are compared (sas, sas-topk, paper2).
-        classes: number of latent classes, by k-means of the proxy's features; None: as many as
-            there are classes.
-        labels: the labels are the latent classes.
-        num_views: random views whose embeddings are averaged (sas); None: 8.
-        seed: of everything random, at least 0.
+        classes: number of latent classes, k-means clusters of the proxy's features; None: the
+            number of classes.
+        labels: use the labels as latent classes.
+        num_views: number of augmented views whose embeddings are averaged (sas); None: 8.
+        seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.
 
     Returns:
-        The coreset, its rows in their order; `train_index` says which they are.
+        The coreset, images in their order; `train_index` records their rows in the dataset.
 
     Raises:
         ValueError: an argument is missing, out of range, or does not apply to the method; or the
-            encoder is none for these images.
+            encoder does not fit these images.
     """
     check_artifact(dataset, "dataset", name="dataset")
     if encoder is not None:
@@ -133,10 +133,12 @@ def select(
     check_proxy(method, is_given=encoder is not None)
     device, _ = used_hardware(told, device, precision)
     if method == "sas" and told["fraction"] > 0.5:
-        _log.warning("beyond a half, sas adds the images least like those that it kept")
+        _log.warning(
+            "for fractions above 0.5, sas adds the images least similar to those already selected"
+        )
     coreset = _select(dataset, encoder, told, device)
     if lost := _lost_classes(dataset, coreset):
-        _log.warning("no image of %s is kept", ", ".join(lost))
+        _log.warning("no image of %s is selected", ", ".join(lost))
     return coreset
 
 
@@ -235,7 +237,5 @@ def _latent_classes(
 def _finite(found: "Tensor") -> "Tensor":
     """What an encoder makes of images, if it can be compared."""
     if not found.isfinite().all():
-        raise ValueError(
-            "the encoder makes numbers of these images that are not finite; give another `encoder`"
-        )
+        raise ValueError("the embeddings of these images are not finite; give another `encoder`")
     return found

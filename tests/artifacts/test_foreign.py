@@ -38,7 +38,7 @@ def applied(images, delta, epsilon):
 
 
 @given(epsilons, hnp.arrays(np.uint8, (2, 3, 2, 2)), hnp.arrays(np.int64, (2, 3, 2, 2)))
-def test_a_difference_applied_gives_the_pictures(epsilon, clean, noise):
+def test_a_difference_applied_gives_the_images(epsilon, clean, noise):
     most = int(255 * epsilon)
     poisoned = np.clip(clean + noise % (2 * most + 1) - most, 0, 255).astype(np.uint8)
     delta = difference(poisoned, clean, epsilon)
@@ -51,11 +51,13 @@ def test_a_difference_keeps_to_the_ball():
     clean = np.full((2, 3, 2, 2), 100, np.uint8)
     poisoned = clean.copy()
     poisoned[1, 2, 0, 1] = 91
-    with pytest.raises(ArtifactError, match=r"image 1 differs .* by 9 levels .* 8/255 allows 8;"):
+    with pytest.raises(
+        ArtifactError, match=r"image 1 differs .* by 9 gray levels .* 8/255 allows 8;"
+    ):
         difference(poisoned, clean, EIGHT)
     # 7.65 levels are 7.
     poisoned[1, 2, 0, 1] = 92
-    with pytest.raises(ArtifactError, match="by 8 levels where epsilon 3/100 allows 7;"):
+    with pytest.raises(ArtifactError, match="by 8 gray levels where epsilon 3/100 allows 7;"):
         difference(poisoned, clean, Fraction(3, 100))
 
 
@@ -105,7 +107,7 @@ def test_unit_by_the_largest_value(most, dtype, unit):
     [(0.1, float, EIGHT), (0.2, float, EIGHT), (0.25, float, Fraction(1, 2)), (1, "i1", EIGHT)],
 )
 def test_values_that_tell_no_unit(most, dtype, epsilon):
-    with pytest.raises(ArtifactError, match=r"tell no unit; give --unit epsilon"):
+    with pytest.raises(ArtifactError, match=r"is ambiguous; give --unit epsilon"):
         guess_unit(np.array([[most, 0]], dtype), epsilon)
 
 
@@ -149,8 +151,8 @@ def test_kinds(tmp_path):
             file.writestr(name, bytes(9999))
         return stream.getvalue()
 
-    assert kind_of(tmp_path) == "pictures"
-    assert kind(zipped("train/a/0.png")) == "pictures"
+    assert kind_of(tmp_path) == "images"
+    assert kind(zipped("train/a/0.png")) == "images"
     assert kind(zipped("archive/data.pkl")) == "torch"
     assert kind(b"\x80\x02...") == "torch"
     assert kind(b"\x93NUMPY...") == "numpy"
@@ -189,7 +191,7 @@ def npy(shape, data=b"", descr="<f4"):
 )
 def test_bad_npy_files(tmp_path, data):
     (tmp_path / "x").write_bytes(data)
-    with pytest.raises(ArtifactError, match="is no sound array of numbers") as caught:
+    with pytest.raises(ArtifactError, match="is not a valid array of numbers") as caught:
         read_npy(tmp_path / "x")
     assert "\n" not in str(caught.value)
 

@@ -30,7 +30,7 @@ def picture(seed, *, width=8, height=8):
 
 
 def files_of(*names, **size):
-    """PNG files of random pictures; the seed is the position."""
+    """PNG files of random images; the seed is the position."""
     return {name: encode(picture(seed, **size)) for seed, name in enumerate(names)}
 
 
@@ -314,8 +314,8 @@ def test_links_in_folders(tmp_path):
 
 def test_layout_errors(tmp_path):
     (tmp_path / "empty").mkdir()
-    refuse(tmp_path / "empty", "holds no images")
-    refuse(pack(tmp_path / "empty", {"a.txt": b"x"}, "zip"), "holds no images")
+    refuse(tmp_path / "empty", "contains no images")
+    refuse(pack(tmp_path / "empty", {"a.txt": b"x"}, "zip"), "contains no images")
     refuse(pack(tmp_path / "t", files_of("test/c/0.png"), "zip"), "no train folder")
     stray = files_of("train/c/0.png", "train/1.png")
     refuse(pack(tmp_path / "s", stray, "zip"), "train/1.png is in no class folder")
@@ -338,7 +338,7 @@ def test_same_name_twice(tmp_path):
         for _ in range(2):
             info = tarfile.TarInfo("train/c/0.png")
             archive.addfile(info, io.BytesIO(b""))
-    refuse(path, "holds train/c/0.png twice")
+    refuse(path, "contains train/c/0.png twice")
 
 
 def test_not_a_container(tmp_path):
@@ -347,13 +347,13 @@ def test_not_a_container(tmp_path):
     assert not sniff(path)
     assert not sniff(tmp_path / "absent")
     assert not sniff("-")
-    refuse(path, "no image folder, zip or tar")
+    refuse(path, "not an image folder, zip or tar")
     refuse(tmp_path / "absent", "cannot read .*absent: No such file")
 
 
 def test_file_that_went_away(tmp_path):
     path = pack(tmp_path / "x", files_of(*SIMPLE), "folder")
-    with pytest.raises(ArtifactError, match=r"gone\.png is not there any more"):
+    with pytest.raises(ArtifactError, match=r"gone\.png has been removed"):
         read_images(path, ["train/cat/a.png", "train/cat/gone.png"])
 
 
@@ -426,7 +426,7 @@ def test_export_into_an_empty_folder_only(tmp_path):
     (tmp_path / "out").mkdir()
     export(tmp_path / "out", random_images(2), np.array([0, 0]), ["a"])
     assert len(list(tmp_path.rglob("*.png"))) == 4
-    with pytest.raises(ArtifactError, match="is there and not empty"):
+    with pytest.raises(ArtifactError, match="exists and is not empty"):
         export(tmp_path / "out", random_images(2), np.array([0, 0]), ["a"])
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o777 & ~current_umask()

@@ -303,7 +303,7 @@ def test_garbage_is_refused(data):
         (struct.pack("<Q", 2**63) + b"{}", "unknown"),
         (struct.pack("<Q", 0) + b"{}", "unknown"),
         (b"\x00\x01", "2 unknown bytes"),
-        (safetensors.numpy.save({"a": np.zeros(3)}), "not of cptools"),
+        (safetensors.numpy.save({"a": np.zeros(3)}), "not one of cptools"),
         (safetensors.numpy.save({"a": np.zeros(3)}, {"cptools": "[]"}), "no format and kind"),
         (b'\x25\0\0\0\0\0\0\0{"__metadata__":{"cptools":"\\ud800"}}', "surrogates not allowed"),
         (safetensors.numpy.save({}, {"cptools": '{"format":2,"kind":"dataset"}'}), "format 2"),

@@ -140,7 +140,7 @@ def files(tmp_path_factory, make):
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
-    """A folder of pictures in two classes: 12 to train on and 4 to test on, each."""
+    """A folder of images in two classes: 12 to train on and 4 to test on, each."""
     import numpy as np
     from PIL import Image
 
@@ -171,7 +171,7 @@ def interrupt_and_carry_on(make, environment, tmp_path):
         assert process.returncode == 130
         assert {path.name for path in tmp_path.iterdir()} == {"whole", "saved"}
         done = subprocess.run(command, timeout=60, **options)
-        told = f"{words[0]}: carrying on from {tmp_path}/saved: 1 of {total} done\n"
+        told = f"{words[0]}: resuming from {tmp_path}/saved: 1 of {total} done\n"
         assert (done.returncode, done.stderr.decode()) == (0, told)
         assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
 

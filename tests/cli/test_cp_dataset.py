@@ -158,7 +158,7 @@ def test_export_and_back(tool, make, tmp_path, files):
     assert np.array_equal(back.train_images, few.train_images)
     assert np.array_equal(back.test_labels, few.test_labels)
     done = tool("cp-dataset", files / "few.safetensors", "--export", tmp_path / "out")
-    done.refused("is there and not empty; name a new folder")
+    done.refused("exists and is not empty; name a new folder")
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_export_and_back(tool, make, tmp_path, files):
         ("shapes --classes ring", "--classes does not apply to shapes; leave it out"),
         ("shapes --holdout 0.5", "--holdout does not apply to shapes; leave it out"),
         ("cifar10 --holdout 0.2", "--holdout does not apply to cifar10; leave it out"),
-        ("{clean} --size 64", "--size applies to sources, not to a finished dataset"),
-        ("{clean} --holdout 0.1", "--holdout applies to sources, not to a finished dataset"),
-        ("{clean} --contrast 0.1", "--contrast applies to sources, not to a finished dataset"),
+        ("{clean} --size 64", "--size applies to sources, not to an existing dataset"),
+        ("{clean} --holdout 0.1", "--holdout applies to sources, not to an existing dataset"),
+        ("{clean} --contrast 0.1", "--contrast applies to sources, not to an existing dataset"),
         ("{clean} --classes circle", "there is no class 'circle'; choose from bar,"),
         ("{clean} --classes=", "there is no class ''; choose from bar,"),
         ("{pictures} --holdout 0.1", "there is a test split already; leave --holdout out"),
@@ -177,7 +177,7 @@ def test_export_and_back(tool, make, tmp_path, files):
         ("{clean} --info -o -", "dataset and description both go to stdout; give -o FILE"),
         ("{clean} --json -o /dev/stdout", "dataset and description both go to stdout"),
         ("{delta}", "delta.safetensors: is of kind delta; give one of kind dataset"),
-        ("{pictures}/train/a/0.png", "not an artifact of cptools, but a PNG picture; make one"),
+        ("{pictures}/train/a/0.png", "not an artifact of cptools, but a PNG image; make one"),
         ("nowhere", "there is no file or source nowhere; give a file or cifar10,"),
         ("cifar1", "did you mean cifar10?"),
         ("{clean} -o {pictures}", "it is a folder; name a file in it"),
@@ -197,7 +197,7 @@ def test_pictures_of_one_color_are_refused(tool, tmp_path):
     for split in ("train", "test"):
         (tmp_path / split / "a").mkdir(parents=True)
         Image.new("RGB", (8, 8), "gray").save(tmp_path / split / "a" / "0.png")
-    tool("cp-dataset", tmp_path).refused("a color channel is the same in every pixel;")
+    tool("cp-dataset", tmp_path).refused("a color channel is constant over all images;")
 
 
 def test_no_network_is_said(tool, tmp_path, monkeypatch):
@@ -213,7 +213,7 @@ def test_no_network_is_said(tool, tmp_path, monkeypatch):
 
 
 def test_header_cannot_choose_the_file_name(tmp_path, files, monkeypatch):
-    """A name from a header that anybody wrote stays a name in the current folder."""
+    """A name from an untrusted header stays a name in the current folder."""
     import io
     import sys
     from dataclasses import replace
@@ -234,7 +234,7 @@ def test_header_cannot_choose_the_file_name(tmp_path, files, monkeypatch):
 
 
 def test_a_folder_without_a_test_split_keeps_all_for_training(tool, make, tmp_path, files):
-    """An owner protects every picture: none may pass unprotected as a test image."""
+    """An owner protects every image: none may pass unprotected as a test image."""
     assert tool("cp-dataset", files / "clean.safetensors", "--export", tmp_path / "out").code == 0
     alone = tmp_path / "out" / "train"
     tool("cp-dataset", alone).refused("there is no test split; give --holdout FRACTION")

@@ -174,7 +174,7 @@ def test_refusals(tool, files, arguments, message):
 def test_sample_wise_delta_cannot_start_a_class_wise_one(tool, make, tmp_path, files):
     generate(make, tmp_path, files / "clean.safetensors", "--mode", "sample")
     done = tool("cp-generate", files / "clean.safetensors", "--init", tmp_path / "delta")
-    done.refused("--init: a sample-wise delta cannot start a class-wise one")
+    done.refused("--init: a sample-wise delta cannot initialize a class-wise one")
 
 
 def test_one_standard_input(tool, files):
@@ -211,7 +211,7 @@ def test_checkpoint_of_another_command_is_refused(tool, make, tmp_path, files):
     done = tool(
         "cp-generate", files / "clean.safetensors", *TINY_POISON, *checkpoint, "-o", tmp_path / "b"
     )
-    assert done.err == f"cp-generate: carrying on from {tmp_path}/saved: 1 of 1 done\n"
+    assert done.err == f"cp-generate: resuming from {tmp_path}/saved: 1 of 1 done\n"
     assert (tmp_path / "b").read_bytes() == (tmp_path / "poisoned").read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""`cp-perturb`: natural perturbations; random noise and given deltas, within their bounds."""
+"""`cp-perturb`: natural corruptions; random noise and given deltas, within their bounds."""
 
 import json
 from dataclasses import replace
@@ -130,13 +130,13 @@ def test_settings_are_told_where_asked(tool, tmp_path, files):
         ("{clean} --delta {delta} --mix", "--mix does not apply to --delta;"),
         ("{clean} --delta {delta} --layer", "--layer does not apply to --delta;"),
         ("{clean} --kind fog --epsilon 8/255", "--epsilon does not apply to natural"),
-        ("{clean} --kind gausian_blur", "is no perturbation; did you mean gaussian_blur?"),
-        ("{clean} --kind ,", "--kind names no perturbation;"),
+        ("{clean} --kind gausian_blur", "is not a corruption; did you mean gaussian_blur?"),
+        ("{clean} --kind ,", "--kind is empty;"),
         ("{clean} --suite cifar10", "'cifar10' is not one of cifar10-c, cifar10-p, ucla;"),
         ("{clean} --suite ucla --kind fog", "fog is not part of ucla; leave --suite out or"),
-        ("{clean} --suite ucla", "8 perturbations are chosen; give --mix"),
-        ("{clean} --kind fog,snow", "2 perturbations are chosen; give --mix"),
-        ("{clean} --kind fog,snow --mix --layer", "--mix is one of several, --layer all of them;"),
+        ("{clean} --suite ucla", "8 corruptions are chosen; give --mix"),
+        ("{clean} --kind fog,snow", "2 corruptions are chosen; give --mix"),
+        ("{clean} --kind fog,snow --mix --layer", "--mix applies one corruption, --layer all"),
         ("{clean} --kind fog,snow,fog --mix", "fog is given twice; give it once"),
         ("{clean} --kind fog --severity 6", "fog has no severity 6; give one from 1 to 5"),
         ("{clean} --kind fog --severity 0", "fog has no severity 0; give one from 1 to 5"),
@@ -145,8 +145,8 @@ def test_settings_are_told_where_asked(tool, tmp_path, files):
         ("{clean} --kind fog --severity nan", "'nan' is not a whole number, nor any;"),
         ("{clean} --kind translate --frame 16", "translate has no frame 16; give one from 0 to 15"),
         ("{clean} --suite cifar10-p --mix --frame 30", "has no frame 30; give one from 0 to 20"),
-        ("{clean} --kind rotate --severity 3", "give --frame for it, or one that has: gauss"),
-        ("{clean} --kind fog --frame 3", "fog has no frames; give --severity for it, or one"),
+        ("{clean} --kind rotate --severity 3", "give --frame for it, or a corruption that has:"),
+        ("{clean} --kind fog --frame 3", "fog has no frames; give --severity for it, or"),
         ("{clean} --kind fog,rotate --mix", "fog has no frames and rotate no severities;"),
         ("{clean} --suite ucla --mix --severity 3", "--severity does not apply to --suite ucla,"),
         ("{clean} --suite cifar10-c --mix --frame 3", "--frame does not apply to --suite cifar10"),
@@ -184,7 +184,7 @@ def test_one_standard_input(tool, files, value):
 
 
 def test_printed_history_gives_the_same_bytes(same_again, make, tmp_path, files):
-    """The delta is made again as a side input; nothing but the shell runs the pipeline."""
+    """The delta is regenerated as a side input; nothing but the shell runs the pipeline."""
     make(
         "cp-perturb", files / "clean.safetensors", "--delta", files / "delta.safetensors",
         "--fraction", 0.5, o=tmp_path / "a",
@@ -192,7 +192,7 @@ def test_printed_history_gives_the_same_bytes(same_again, make, tmp_path, files)
     same_again(tmp_path / "a")
 
 
-# Natural perturbations
+# Natural corruptions
 
 
 def by_the_core(images, steps, *, seed=0, rows=None):

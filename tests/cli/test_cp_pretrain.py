@@ -52,7 +52,7 @@ def test_a_queue_that_holds_every_image_is_noted(tool, tmp_path, files):
         assert done.code == 0
         return done.err
 
-    assert "a queue of 64 holds every one of 64 images" in notes(64)
+    assert "a queue of 64 holds all 64 images" in notes(64)
     assert notes(63) == ""
 
 
@@ -173,7 +173,7 @@ def test_dry_run(tool, files, pictures):
         ("{clean} --adv-epsilon 8", "'8' is not a number from 0 to 1, such as 8/255"),
         ("{clean} --adv-steps 2", "--adv-steps does not apply to --alg simclr; leave it out"),
         ("{clean} --alg advsimclr --ce-weight 2", "--ce-weight does not apply to --alg advsimclr"),
-        ("{clean} --alg advcl", "--alg advcl learns pseudo-labels, which need an encoder of the"),
+        ("{clean} --alg advcl", "--alg advcl uses pseudo-labels, which need an encoder of the"),
         ("{clean} --labels-from {encoder}", "--labels-from does not apply to --alg simclr; leave"),
         ("{clean} --alg advcl --labels-from {clean}", "is of kind dataset; give one of kind enc"),
         ("{small} --alg advcl --labels-from {encoder}", "--labels-from: the encoder was trained"),

@@ -116,8 +116,8 @@ def test_dry_run(tool, files):
         ("", "no input; give a file, or pipe one in"),
         ("{delta}", "is of kind delta; give one of kind encoder or dataset"),
         ("{clean}", "there is no noise; give a poisoned dataset"),
-        ("{poisoned} --method lbfgs", "--method lbfgs measures an encoder, this is a dataset;"),
-        ("{poisoned} --method distances", "measures an encoder, this is a dataset; train one"),
+        ("{poisoned} --method lbfgs", "--method lbfgs evaluates an encoder, this is a dataset;"),
+        ("{poisoned} --method distances", "evaluates an encoder, this is a dataset; train one"),
         ("{poisoned} --l2 1", "--l2 does not apply to --method separability; leave it out"),
         ("{poisoned} --holdout 1", "expected holdout between 0 and 1, got 1.0; give more images"),
         ("{poisoned} --holdout 0.9", "no training image; give more images or another --holdout"),
@@ -128,14 +128,14 @@ def test_dry_run(tool, files):
         ("{poisoned} --dataset {small}", "give those it was made of with --dataset"),
         ("{poisoned} --dataset {encoder}", "is of kind encoder; give one of kind dataset"),
         ("{poisoned} --precision bf16", "does not apply to --method separability; leave it out"),
-        ("{encoder} --method separability", "measures a dataset, this is an encoder;"),
-        ("{encoder} --audit", "--method audit measures a dataset, this is an encoder; give the"),
+        ("{encoder} --method separability", "evaluates a dataset, this is an encoder;"),
+        ("{encoder} --audit", "--method audit evaluates a dataset, this is an encoder; give the"),
         ("{poisoned} --audit --method knn", "is a method of its own, as is --method knn; leave"),
         ("{poisoned} --audit --dataset {clean}", "--dataset does not apply to --method audit;"),
         ("{poisoned} --audit --l2 1", "--l2 does not apply to --method audit; leave it out"),
         ("{poisoned} --audit --holdout 0.5", "--holdout does not apply to --method audit;"),
         ("{poisoned} --audit --precision bf16", "does not apply to --method audit; leave it out"),
-        ("{encoder} --method head", "an encoder of simclr has no classifier of its own; take"),
+        ("{encoder} --method head", "an encoder of simclr has no classifier of its own; use"),
         ("{encoder} --method distances --k 3", "--k does not apply to --method distances;"),
         (
             "{encoder} --method distances --dataset {small}",
@@ -167,10 +167,10 @@ def test_one_standard_input(tool, files):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (None, "the probe needs the clean dataset, of which nothing is known; give --dataset"),
+        (None, "the probe needs the clean dataset, but the header names no source; give --dataset"),
         (
             Source("shapes", {"limit": 64, "limit_test": 32, "seed": 1}, "0" * 64),
-            "needs the clean dataset shapes (sha256 000000000000), but what is there now differs;",
+            "needs the clean dataset shapes (sha256 000000000000), but its source has changed;",
         ),
         (Source("/no/pictures", {"seed": 0}, "ab" * 32), "(sha256 abababababab): "),
         (
@@ -194,7 +194,7 @@ def test_pictures_that_changed_are_noticed(tool, make, tmp_path, pictures):
     make("cp-pretrain", folder, *TINY_TRAINING, o=tmp_path / "a")
     report(tool("cp-probe", tmp_path / "a"))
     (folder / "train" / "a" / "0.png").unlink()
-    tool("cp-probe", tmp_path / "a").refused("but what is there now differs; give --dataset")
+    tool("cp-probe", tmp_path / "a").refused("but its source has changed; give --dataset")
     shutil.rmtree(folder)
     tool("cp-probe", tmp_path / "a").refused(f"needs the clean dataset {folder} (sha256 ")
 
@@ -209,8 +209,8 @@ def test_dataset_that_cannot_be_probed(tool, tmp_path, files):
     )  # fmt: skip
     write_artifact(one, tmp_path / "one")
     for name, message in (
-        ("none", "shapes has no test images; give a dataset with some"),
-        ("one", "shapes has one class only; there is nothing to tell apart"),
+        ("none", "shapes has no test images; give a dataset with test images"),
+        ("one", "shapes has only one class; give a dataset with several"),
     ):
         probe = tool("cp-probe", files / "encoder.safetensors", "--dataset", tmp_path / name)
         probe.refused(message)
@@ -368,7 +368,7 @@ def test_views_that_no_history_can_have(tool, tmp_path, files, encoder, name, va
     changed = replace(last, parameters={**last.parameters, name: value})
     write_artifact(replace(encoder, history=(changed,)), tmp_path / "a")
     done = tool("cp-probe", tmp_path / "a", "--method", "distances")
-    done.refused("the views in the encoder's history cannot be made")
+    done.refused("the augmentations in the encoder's history are invalid")
 
 
 def test_heads_of_another_make(tool, tmp_path, encoder):
@@ -505,9 +505,11 @@ def test_noise_that_cannot_be_measured(tool, tmp_path, files):
         test_images=poisoned.test_images[..., ::2, ::2],
     )  # fmt: skip
     write_artifact(small, tmp_path / "small")
-    tool("cp-probe", tmp_path / "small").refused("differ in size; give the right --dataset")
+    tool("cp-probe", tmp_path / "small").refused(
+        "differ in size; give the matching clean --dataset"
+    )
     write_artifact(replace(poisoned, source=None), tmp_path / "none")
-    tool("cp-probe", tmp_path / "none").refused("the noise needs the clean dataset, of which")
+    tool("cp-probe", tmp_path / "none").refused("the noise needs the clean dataset, but the header")
 
 
 def test_dry_run_of_a_dataset(tool, files):
@@ -518,7 +520,7 @@ def test_dry_run_of_a_dataset(tool, files):
 
 
 def test_audit(tool, tmp_path, files):
-    """The score and the picture are those of the measure; nothing of the clean dataset is used."""
+    """The score and the figure are those of the measure; nothing of the clean dataset is used."""
     import torch
 
     from cptools.core.evaluation.audit import Audit, audit
@@ -677,5 +679,5 @@ def test_how_much_of_a_coreset_is_poisoned(tool, tmp_path, files):
     tool("cp-dataset", "shapes", "--limit", 64, "--limit-test", 32, "--seed", 7, "-o", other)
     tool("cp-probe", part, "--method", "changed", "--dataset", other).refused("was made of; give")
     tool("cp-probe", files / "encoder.safetensors", "--method", "changed").refused(
-        "--method changed measures a dataset, this is an encoder;"
+        "--method changed evaluates a dataset, this is an encoder;"
     )

@@ -181,7 +181,9 @@ def test_what_a_coreset_lacks_is_told(tool, tmp_path, files, clean):
 
 def test_sas_beyond_a_half_is_told(tool, tmp_path, files):
     words = (files / "clean.safetensors", "--encoder", files / "encoder.safetensors", "--fraction")
-    told = "note: beyond a half, sas adds the images least like those that it kept"
+    told = (
+        "note: for fractions above 0.5, sas adds the images least similar to those already selected"
+    )
     assert told in tool("cp-select", *words, 0.6, "-o", tmp_path / "a").err
     assert told not in tool("cp-select", *words, 0.5, "-o", tmp_path / "b").err
 

@@ -1,4 +1,4 @@
-"""`cp-visualize`: the right picture for what is given, in the right file."""
+"""`cp-visualize`: the right figure for each kind of input, in the right file."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ SHARED = ["--dpi", 50]
 
 
 def texts(svg):
-    """What can be read in an SVG picture: matplotlib writes each text in a comment."""
+    """The text of an SVG figure: matplotlib writes each text in a comment."""
     import re
 
     return re.findall(r"<!-- (.*?) -->", svg.decode())
@@ -109,11 +109,13 @@ def test_the_caption_says_where_an_applied_delta_comes_from(tool, make, tmp_path
 @pytest.mark.parametrize("title", ["a\x01b", "a\nb", "\x7f", "a\udcffb", "\u2028"])
 def test_a_title_is_a_line_of_text(tool, files, title):
     done = tool("cp-visualize", files / "delta.safetensors", "--title", title)
-    done.refused(f"--title holds the control character {title.strip('ab')!r}; give a line of plain")
+    done.refused(
+        f"--title contains the control character {title.strip('ab')!r}; give a line of plain"
+    )
 
 
 def test_letters_that_no_font_has_are_told_in_a_line(bash, files, tmp_path):
-    """Of a real process, in which Python shows warnings; U+E000 is nobody's letter."""
+    """Of a real process, in which Python shows warnings; no font has U+E000."""
     words = "--dpi 50 --title $'a\\xee\\x80\\x80 b' -o a.png"
     command = f"cp-visualize {files / 'delta.safetensors'} {words}"
     done = bash(command, tmp_path)
@@ -136,10 +138,12 @@ def test_pictures_are_read_by_another_tool(tool, tmp_path, pictures):
     shutil.copytree(pictures, folder)
     done = tool("cp-visualize", folder)
     done.refused(
-        f"{folder} is a folder; make a dataset of it: cp-dataset '{folder}' | cp-visualize"
+        f"{folder} is a folder; make a dataset from it: cp-dataset '{folder}' | cp-visualize"
     )
     archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
-    message = f"{archive} is an archive; make a dataset of it: cp-dataset {archive} | cp-visualize"
+    message = (
+        f"{archive} is an archive; make a dataset from it: cp-dataset {archive} | cp-visualize"
+    )
     tool("cp-visualize", archive).refused(message)
 
 
@@ -222,7 +226,7 @@ def test_a_sheet_is_of_the_same_rows(tool, tmp_path, files):
     few = open_artifact(files / "few.safetensors").read()
     write_artifact(replace(few, train_index=few.train_index[::-1].copy()), tmp_path / "other")
     done = tool("cp-visualize", files / "few.safetensors", tmp_path / "other")
-    done.refused("the datasets differ in the size of images, or in labels, or in the rows chosen;")
+    done.refused("the datasets differ in image size, in labels, or in the rows selected;")
     assert tool("cp-visualize", files / "few.safetensors", files / "few.safetensors").code == 0
 
 
@@ -283,7 +287,7 @@ def test_separability_of_noise(tool, make, tmp_path, files):
 def test_separability_draws_at_most_ten_classes_and_so_many_points(
     tool, make, tmp_path, monkeypatch
 ):
-    """More classes than columns: the first ten are drawn, all are told apart."""
+    """More classes than columns: the first ten are drawn, all are distinguished."""
     from cptools.workflows import pictures as _pictures
 
     clean = make("cp-dataset", "shapes", "--limit", 120, o=tmp_path / "clean")
@@ -701,7 +705,9 @@ def test_values_of_a_paper_are_drawn_beside_ours(tool, tmp_path, bars):
     assert any(text.endswith("; diamonds: the paper") for text in shown)
     assert "paper" not in texts(tool("cp-visualize", *words).out)
     (tmp_path / "paper.json").write_text("[]")
-    tool("cp-visualize", *words, "--paper", tmp_path / "paper.json").refused("holds no values of")
+    tool("cp-visualize", *words, "--paper", tmp_path / "paper.json").refused(
+        "contains no values of"
+    )
     tool("cp-visualize", *words, "--paper", tmp_path / "no.json").refused("give JSON of a paper's")
 
 
@@ -769,7 +775,7 @@ def test_roc_curves_are_of_each_condition_against_the_first(tool, tmp_path, monk
 
 
 def test_of_many_audits_the_areas_are_drawn(tool, tmp_path, bars):
-    """More lines than can be told apart over one another."""
+    """More lines than can be distinguished in one plot."""
     benign = audits(tmp_path, "clean", 0.5, 0)
     others = [audits(tmp_path, f"p{i}x", 0.25, i) for i in range(8)]
     done = tool("cp-visualize", *benign, *(p for paths in others for p in paths), "--format", "svg")
@@ -796,7 +802,7 @@ def test_audits_that_cannot_be_drawn(tool, tmp_path):
     poisoned = [path for i in range(2) for path in audits(tmp_path, f"p{i}x", 2)]
     (accuracy,) = write_reports(tmp_path, "mc", 80)
     for arguments, message in (
-        (clean, "a ROC curve needs two conditions, this is clean alone; give audits of benign"),
+        (clean, "a ROC curve needs two conditions, but there is only clean; give audits of benign"),
         ([*clean, accuracy], "clean was audited, mc is an accuracy; give one or the other"),
         ([*clean, *poisoned[:1], "--grid"], "--grid is for accuracies; leave it out"),
         ([*clean, *poisoned, "--paper", "x"], "--paper is for accuracies; leave it out"),
@@ -811,20 +817,22 @@ def test_reports_that_cannot_be_drawn(tool, tmp_path, files):
     (tmp_path / "empty.jsonl").touch()
     for other in (artifact, tmp_path / "empty.jsonl", tmp_path):
         for paths in ([report, other], [other, report]):
-            tool("cp-visualize", *paths).refused(f"{other} is no report, as others are; draw one")
+            tool("cp-visualize", *paths).refused(
+                f"{other} is not a report, but others are; plot one"
+            )
     broken = tmp_path / "broken.jsonl"
     broken.write_text(report.read_text() + "text\n")
-    message = f"line 2 of {broken} is no report of cp-probe; was it cut off?"
+    message = f"line 2 of {broken} is not a report of cp-probe; is it truncated?"
     tool("cp-visualize", broken).refused(message)
     tool("cp-visualize", report, "--dataset", artifact).refused("--dataset does not apply to rep")
     tool("cp-visualize", report, "--subject", "noise").refused("--subject does not apply to rep")
-    tool("cp-visualize", report, "-o", tmp_path / "a.jpg").refused("cannot draw a .jpg file;")
+    tool("cp-visualize", report, "-o", tmp_path / "a.jpg").refused("cannot write a .jpg figure;")
     tool("cp-visualize", tmp_path / "empty.jsonl").refused("empty input;")
 
 
 def test_reports_have_names_which_a_pipe_has_not(tool, bash, tmp_path):
     (report,) = write_reports(tmp_path, "clean", 80)
-    message = "reports are told apart by the names of their files; give files"
+    message = "reports are named by their files; give files"
     for words in ([], ["-"]):
         tool("cp-visualize", *words, stdin=report.read_bytes()).refused(message)
     tool("cptools", "report", "-", stdin=report.read_bytes()).refused(message)
@@ -845,40 +853,49 @@ def two(make, files, tmp_path_factory):
     ("arguments", "message"),
     [
         ("", "no input; give a file, or pipe one in"),
-        ("{clean} --subject noise", "this dataset is the clean one: there is no noise to draw;"),
-        ("{clean} --dataset {clean}", "this dataset is the clean one: there is no noise to draw;"),
+        ("{clean} --subject noise", "this dataset is the clean one: there is no noise to plot;"),
+        ("{clean} --dataset {clean}", "this dataset is the clean one: there is no noise to plot;"),
         ("{clean} --dataset {clean} --subject images", "--dataset does not apply to --subject im"),
-        ("{delta} {delta}", "these cannot be drawn together; give encoders, an encoder and"),
-        ("{poisoned} {delta}", "these cannot be drawn together;"),
-        ("{clean} {small}", "the datasets differ in the size of images, or in labels, or in the"),
-        ("{clean} {two}", "the datasets differ in the size of images, or in labels, or in the"),
-        ("{clean} {poisoned} --dataset {clean}", "--dataset does not apply to several; give it"),
+        ("{delta} {delta}", "these cannot be plotted together; give encoders, an encoder and"),
+        ("{poisoned} {delta}", "these cannot be plotted together;"),
+        ("{clean} {small}", "the datasets differ in image size, in labels, or in the"),
+        ("{clean} {two}", "the datasets differ in image size, in labels, or in the"),
+        (
+            "{clean} {poisoned} --dataset {clean}",
+            "--dataset does not apply to several datasets; give it",
+        ),
         ("{clean} {poisoned} --grid", "--grid is for reports of cp-probe; leave it out"),
-        ("{encoder} {encoder} {clean}", "these cannot be drawn together;"),
-        ("{encoder} {delta}", "these cannot be drawn together;"),
+        ("{encoder} {encoder} {clean}", "these cannot be plotted together;"),
+        ("{encoder} {delta}", "these cannot be plotted together;"),
         ("{encoder} {small}", "the encoder was trained on images of 32 pixels, shapes has 16;"),
         ("{encoder} {clean} --dataset {clean}", "--dataset does not apply to an encoder;"),
-        ("{encoder} {clean} --subject noise", "--subject noise is drawn of datasets; leave"),
-        ("{delta} --subject separability", "is drawn of datasets; of a delta it needs --dataset"),
+        ("{encoder} {clean} --subject noise", "--subject noise applies to datasets; leave"),
+        ("{delta} --subject separability", "applies to datasets; of a delta it needs --dataset"),
         ("{delta} --subject separability --dataset {few}", "give the dataset that it was made for"),
         ("{clean} --paper x.json", "--paper is for reports of cp-probe; leave it out"),
-        ("{poisoned} {poisoned} --subject noise", "these cannot be drawn together;"),
+        ("{poisoned} {poisoned} --subject noise", "these cannot be plotted together;"),
         ("{clean} --subject separability", "there is no noise; give a poisoned dataset"),
-        ("{poisoned} {two} --subject separability", "the datasets differ in their classes; draw"),
+        ("{poisoned} {two} --subject separability", "the datasets have different classes; plot"),
         ("{poisoned} --subject curves", "'curves' is not one of noise, images, separ"),
         ("{poisoned} --subject separability --device cuda:99", "no device 'cuda:99'"),
         ("{poisoned} --dataset {small}", "give those it was made of with --dataset"),
         ("{poisoned} --dataset {encoder}", "is of kind encoder; give one of kind dataset"),
         ("{poisoned} --dataset nowhere", "cannot read nowhere: No such file or directory;"),
         ("{delta} --dataset {few}", "give the dataset that it was made for"),
-        ("{poisoned} -o a.jpg", "cannot draw a .jpg file; name it .png or .svg, or give --format"),
+        (
+            "{poisoned} -o a.jpg",
+            "cannot write a .jpg figure; name it .png or .svg, or give --format",
+        ),
         ("{poisoned} --format gif", "'gif' is not one of png, svg"),
         ("{poisoned} --dpi 1", "invalid value for '--dpi'"),
-        ("{poisoned} --size 8", "--size 8 is no width from 0.5 to 100 inches; give it with its un"),
-        ("{poisoned} --size 9e9cm", "--size 9e9cm is no width"),
-        ("{poisoned} --size 0cm", "--size 0cm is no width"),
-        ("{poisoned} --size 101in", "--size 101in is no width"),
-        ("{poisoned} --size 60000px --dpi 1200", "the picture is too large;"),
+        (
+            "{poisoned} --size 8",
+            "--size 8 is not a width from 0.5 to 100 inches; give it with a unit",
+        ),
+        ("{poisoned} --size 9e9cm", "--size 9e9cm is not a width"),
+        ("{poisoned} --size 0cm", "--size 0cm is not a width"),
+        ("{poisoned} --size 101in", "--size 101in is not a width"),
+        ("{poisoned} --size 60000px --dpi 1200", "the figure is too large;"),
         ("{poisoned} -o /no/where.png", "there is no folder /no;"),
         ("nowhere", "there is no file nowhere;"),
         ("- -", "nothing is piped into standard input;"),
@@ -907,11 +924,11 @@ def test_images_of_another_size(tool, tmp_path, files):
     )  # fmt: skip
     write_artifact(small, tmp_path / "a")
     done = tool("cp-visualize", tmp_path / "a")
-    done.refused("clean and poisoned images differ in size; give the right --dataset")
+    done.refused("clean and poisoned images differ in size; give the matching clean --dataset")
 
 
 def test_encoder_without_curves(tool, tmp_path, files):
     encoder = open_artifact(files / "encoder.safetensors").read()
     tensors = {n: a for n, a in encoder.tensors.items() if not n.startswith("curve.")}
     write_artifact(replace(encoder, tensors=tensors), tmp_path / "a")
-    tool("cp-visualize", tmp_path / "a").refused("the encoders hold no curves;")
+    tool("cp-visualize", tmp_path / "a").refused("the encoders have no training curves;")

@@ -75,7 +75,7 @@ def test_any_dataset_is_the_same_after_export_and_import(tmp_path_factory, datas
 
 @pytest.fixture
 def exported(tool, files, tmp_path):
-    """A folder: the poisoned dataset's pictures."""
+    """A folder: the images of the poisoned dataset."""
     done = tool("cp-dataset", files / "poisoned.safetensors", "--export", tmp_path / "out")
     assert (done.code, done.err.count("\n")) == (0, 1)
     return tmp_path / "out"
@@ -134,7 +134,7 @@ def rename_class(folder):
 def test_changed_pictures_lose_their_history(tool, exported, tmp_path, change):
     change(exported)
     done = tool("cp-dataset", exported, "-o", tmp_path / "a")
-    message = f"note: {exported} is not what was exported into it any more;"
+    message = f"note: {exported} has changed since it was exported;"
     assert (done.code, done.err.count("\n")) == (0, 1)
     assert message in done.err
     made = open_artifact(tmp_path / "a").read()
@@ -148,7 +148,7 @@ def test_the_probe_asks_for_the_clean_data_of_changed_pictures(tool, exported, t
     dirty_pixel(exported)
     words = ("cp-pretrain", exported, "--epochs", 1, "--batch-size", 32, "-o", tmp_path / "a")
     assert tool(*words).code == 0
-    tool("cp-probe", tmp_path / "a").refused("of which nothing is known; give --dataset")
+    tool("cp-probe", tmp_path / "a").refused("but the header names no source; give --dataset")
 
 
 @pytest.mark.parametrize("options", [["--limit", 20], ["--size", 8], ["--classes", "bar,ring"]])
@@ -185,10 +185,10 @@ def test_without_a_test_split(tool, make, files, exported, tmp_path):
 @pytest.mark.parametrize(
     ("where", "key", "value", "message"),
     [
-        ("about", "sha256", "0" * 64, "is not what was exported"),
-        ("about", "ids", list(range(64)), "is not what was exported"),
-        ("about", "ids", [1, 2], "is not what was exported"),
-        ("header", "classes", [*"abcdefghij"], "is not what was exported"),
+        ("about", "sha256", "0" * 64, "has changed since it was exported"),
+        ("about", "ids", list(range(64)), "has changed since it was exported"),
+        ("about", "ids", [1, 2], "has changed since it was exported"),
+        ("header", "classes", [*"abcdefghij"], "has changed since it was exported"),
         ("about", "ids", [1, 1], "about.ids are not different numbers"),
         ("about", "ids", [True, 2], "about.ids are not different numbers"),
         ("about", "ids", [-1], "about.ids are not different numbers"),
@@ -197,11 +197,11 @@ def test_without_a_test_split(tool, make, files, exported, tmp_path):
         ("about", "sha256", "x", "is not a SHA-256"),
         ("about", "more", 1, "unknown field 'more'"),
         ("about", "perturbation", 1, "about.perturbation is not an object"),
-        ("about", "perturbation", {"all": []}, "about.perturbation has the odd name 'all'"),
+        ("about", "perturbation", {"all": []}, "about.perturbation has the invalid name 'all'"),
         ("about", "perturbation", {"train": [0]}, "header.perturbations is missing"),
-        ("header", "perturbations", ["none"], "names what no tensor points to"),
+        ("header", "perturbations", ["none"], "is given without a perturbation tensor"),
         ("about", "header", 3, "no format and kind"),
-        ("header", "format", 2, "format 2 is not known here"),
+        ("header", "format", 2, "format 2 is not supported"),
         ("header", "kind", "delta", "header.mode is missing"),
         ("header", "mean", [2, 0, 0], "header.mean is not three numbers"),
         ("header", "source", {}, "source.name is missing"),
@@ -225,8 +225,8 @@ def test_what_a_folder_says_of_perturbations_is_checked(tool, files, tmp_path, n
     about = json.loads((folder / "cptools.json").read_text())
     for value, message in (
         (numbers, "about.perturbation is not lists of numbers from 0 to 1"),
-        ([1] * 63, "is not what was exported"),
-        ([0] * 64, "is not what was exported"),
+        ([1] * 63, "has changed since it was exported"),
+        ([0] * 64, "has changed since it was exported"),
     ):
         about["perturbation"]["train"] = value
         (folder / "cptools.json").write_text(json.dumps(about))
@@ -257,7 +257,7 @@ def test_a_damaged_note_is_left_out(tool, exported, tmp_path, data, message):
 
 
 def left_out(tool, folder, tmp_path, data, message):
-    """Assert that the note is left out with a line, and that the pictures are read."""
+    """Assert that the description is ignored with a note, and that the images are read."""
     (folder / "cptools.json").write_bytes(data)
     done = tool("cp-dataset", folder, "-o", tmp_path / "a")
     assert (done.code, done.out, done.err.count("\n")) == (0, b"", 1)
@@ -274,4 +274,4 @@ def test_a_link_in_an_archive_is_no_note(tool, exported, tmp_path):
         info = tarfile.TarInfo("cptools.json")
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(info, io.BytesIO())
-    tool("cp-dataset", path).refused("cptools.json is a link; pack it with its content")
+    tool("cp-dataset", path).refused("cptools.json is a link; pack the file itself")

@@ -115,7 +115,7 @@ def test_official_poison(take, files, foreign, delta, name):
     assert (taken.mode, taken.epsilon, taken.algorithm) == ("class", "8/255", "simclr")
     clean = open_artifact(files / "clean.safetensors").read()
     assert taken.dataset == dataset_digest(clean)
-    assert said == "cptools: took values up to 1 in unit epsilon (--unit epsilon)\n"
+    assert said == "cptools: values up to 1: assuming unit epsilon (--unit epsilon)\n"
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_datasets_from_standard_input_and_by_name(bash, tool, files, foreign, tm
     [
         ("cut-noise.pth", "cut-noise.pth is truncated or damaged"),
         ("cut-old.pt", "cut-old.pt is truncated or damaged"),
-        ("code.pth", f"holds {os.name}.mkdir, which may run code and is not read;"),
-        ("oldcode.pt", f"holds {os.name}.mkdir, which may run code and is not read;"),
+        ("code.pth", f"holds {os.name}.mkdir, which may execute code and is not loaded;"),
+        ("oldcode.pt", f"holds {os.name}.mkdir, which may execute code and is not loaded;"),
         ("pickle0.pth", "give a .pth, .pt or .npy file"),
         ("pickle2.pth", "pickle2.pth"),
         ("pickle4.pth", "pickle4.pth"),
@@ -233,30 +233,30 @@ def test_datasets_from_standard_input_and_by_name(bash, tool, files, foreign, tm
         ("two.pth", "a and b.0 fit the dataset; choose one with --key"),
         ("empty.pth", "the file holds no tensor;"),
         ("complex.pth", "the file holds no tensor;"),
-        ("bool.pth", "bool.pth holds bool; give floats, signed integers, or uint8 pictures"),
-        ("nan.pth", "nan.pth: it holds NaN or infinity;"),
-        ("nan.pth --unit level", "nan.pth: it holds NaN or infinity;"),
-        ("small.pth", "small.pth: values up to 0.1 tell no unit; give --unit epsilon,"),
+        ("bool.pth", "bool.pth contains bool; give floats, signed integers, or uint8 images"),
+        ("nan.pth", "nan.pth: it contains NaN or infinity;"),
+        ("nan.pth --unit level", "nan.pth: it contains NaN or infinity;"),
+        ("small.pth", "small.pth: the unit of values up to 0.1 is ambiguous; give --unit epsilon,"),
         ("beyond.pth", "where epsilon 8/255 allows 8 in unit level;"),
         ("noise.pth --unit pixel", "allows 0.0313725 in unit pixel;"),
-        ("objects.npy", "objects.npy is no sound array of numbers"),
+        ("objects.npy", "objects.npy is not a valid array of numbers"),
         ("text.npy", "text.npy holds <U1; give floats,"),
-        ("levels.npy --key a", "--key applies to PyTorch's files alone; leave it out"),
+        ("levels.npy --key a", "--key applies only to PyTorch files; leave it out"),
         ("small", "small holds 20 training images, the dataset 64;"),
         ("small --dataset {few}", "small holds images of 16x16 pixels, the dataset of 32x32;"),
         ("poisoned --dataset {other}", "poisoned: image 0 differs from the clean one by"),
-        ("poisoned --epsilon 7/255", "by 8 levels where epsilon 7/255 allows 7;"),
-        ("poisoned --unit level", "holds pictures, a perturbation for each; leave --unit"),
+        ("poisoned --epsilon 7/255", "by 8 gray levels where epsilon 7/255 allows 7;"),
+        ("poisoned --unit level", "contains perturbed images, always sample-wise; leave --unit"),
         ("pictures.npy --mode class", "needs a tensor 10 x"),
-        ("fewer.npy", "10 pictures are not those of 64 training images;"),
-        ("noise.pth --epsilon 0", "epsilon 0 allows no perturbation;"),
+        ("fewer.npy", "10 perturbed images do not match 64 training images;"),
+        ("noise.pth --epsilon 0", "epsilon is 0;"),
         ("noise.pth --epsilon x", "epsilon 'x' is no number;"),
         ("noise.pth --unit levels", "'levels' is not one of epsilon, pixel, level"),
         ("noise.pth --dataset {delta}", "is of kind delta; give one of kind dataset"),
         ("noise.pth --dataset nowhere", "there is no file or source nowhere;"),
         ("noise.pt", "did you mean"),
         ("{clean}", "is a safetensors file; give a .pth, .pt or .npy file"),
-        ("/dev/null", "/dev/null is no file; save it as one"),
+        ("/dev/null", "/dev/null is not a regular file or folder; save it to a file"),
         ("noise.pth -o nowhere/a", "there is no folder"),
         ("noise.pth -o .", "it is a folder; name a file in it"),
     ],
@@ -309,7 +309,7 @@ def test_others_can_read_it(tool, take, files, delta, tmp_path, suffix, unit):
 
 
 def test_exported_levels_are_what_is_published(tool, make, files, tmp_path):
-    """On gray pictures, which nothing clips, levels are the change of the pixels."""
+    """On gray images, which nothing clips, levels are the change of the pixels."""
     from dataclasses import replace
 
     clean = open_artifact(files / "clean.safetensors").read()
@@ -337,8 +337,8 @@ def test_the_same_bytes_in_another_process_and_name(bash, tool, files, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("{delta} -o out.txt", "out.txt has no known suffix; name a file .npy, .pt, .pth"),
-        ("{delta} -o -", "- has no known suffix;"),
+        ("{delta} -o out.txt", "out.txt has an unsupported suffix; use one of .npy, .pt, .pth"),
+        ("{delta} -o -", "- has an unsupported suffix;"),
         ("{delta}", "missing option '-o' / '--output'"),
         ("{clean} -o out.npy", "is of kind dataset; give one of kind delta"),
         ("{delta} -o no/out.npy", "there is no folder"),

@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
 
 def write(folder, name, *accuracies, past=PAST, **facts):
-    """A report a seed, each trained with its own seed; names of the files."""
+    """One report per seed, each trained with its own seed; names of the files."""
     paths = []
     for seed, accuracy in enumerate(accuracies):
         history = json.loads(json.dumps(past).replace('"seed": 0', f'"seed": {seed}'))
@@ -65,7 +65,7 @@ def write(folder, name, *accuracies, past=PAST, **facts):
 
 @pytest.fixture
 def results(tool, tmp_path):
-    """Two tables by the tools themselves, a picture, and an introduction."""
+    """Two tables by the tools themselves, a figure, and an introduction."""
     paper = tmp_path / "paper.json"
     paper.write_text(json.dumps({"clean.moco": 85, "cp.moco": 50, "cp.simclr": 61}))
     folder = tmp_path / "out"
@@ -279,21 +279,23 @@ def test_page_appears_whole_or_not_at_all(tool, results, tmp_path):
 def test_refusals(tool, tmp_path):
     (tmp_path / "empty").mkdir()
     cases = {
-        "empty": "empty holds no tables (.md) nor pictures (.png, .svg); make some",
-        "nowhere": "nowhere is no folder; give one of tables (.md) and pictures (.png)",
+        "empty": "empty contains no tables (.md) or figures (.png, .svg); make some",
+        "nowhere": "nowhere is not a folder; give one with tables (.md) and figures (.png)",
     }
     for name, message in cases.items():
         tool("cptools", "page", tmp_path / name).refused(message)
     (tmp_path / "a.md").write_bytes(b"\xff")
-    tool("cptools", "page", tmp_path).refused("a.md is no text in UTF-8; write it with cptools")
+    tool("cptools", "page", tmp_path).refused("a.md is not UTF-8 text; write it with cptools")
     (tmp_path / "a.md").write_text("| condition | x |\n| --- | --- |\n| clean | 1 |\n")
     (report,) = write(tmp_path, "clean", 84, past=[{"tool": "cp-dataset"}])
     tool("cptools", "page", tmp_path).refused(f"{report} has no valid history: ")
     write(tmp_path, "clean", 84, past="x")
-    tool("cptools", "page", tmp_path).refused("has no valid history: it is no list of commands;")
+    tool("cptools", "page", tmp_path).refused("has no valid history: it is not a list of commands;")
     report.write_text("text\n")
-    tool("cptools", "page", tmp_path).refused(f"{report} holds no reports of cp-probe;")
-    tool("cptools", "page", tmp_path, "-o", tmp_path / "no" / "a.html").refused(" holds no reports")
+    tool("cptools", "page", tmp_path).refused(f"{report} contains no reports of cp-probe;")
+    tool("cptools", "page", tmp_path, "-o", tmp_path / "no" / "a.html").refused(
+        " contains no reports"
+    )
     report.unlink()
     message = "there is no folder"
     tool("cptools", "page", tmp_path, "-o", tmp_path / "no" / "a.html").refused(message)

@@ -154,7 +154,7 @@ def test_picture_at_a_terminal_is_a_file(environment, files, tmp_path):
 def test_no_input_at_a_terminal_is_said_at_once(environment, tmp_path, tool):
     code, shown = in_terminal(tool, tmp_path, environment)
     assert code == 2
-    assert b": error: no input; give a file, or pipe one in (--help says more)" in shown
+    assert b": error: no input; give a file, or pipe one in (see --help)" in shown
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_nothing_is_written_to_dev_null_but_it_works(bash, files, tmp_path):
     [
         ("< /dev/null", b""),
         ("<&-", b""),
-        ("< empty", b"cp-dataset: standard input is empty; taking the built-in shapes\n"),
+        ("< empty", b"cp-dataset: standard input is empty; using the built-in shapes\n"),
     ],
 )
 def test_a_chain_starts_without_input(bash, files, tmp_path, redirection, told):
@@ -303,7 +303,7 @@ def test_control_c_while_waiting(environment, tmp_path):
         stdin=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     line = process.stderr.readline()
-    assert line == b"cp-defend: waiting for an artifact on standard input; Ctrl-C ends it\n"
+    assert line == b"cp-defend: waiting for an artifact on standard input; Ctrl-C to cancel\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30)[1] == b""
     assert process.returncode == 130

@@ -97,7 +97,7 @@ def test_other_shares_are_told_as_such(tmp_path, capsys, share):
     assert f"| {share} (%) |" in capsys.readouterr().out
     accuracy = write(tmp_path / "clean-0.jsonl", 80)
     assert run(tool.app, ["report", *files, accuracy]) == 2
-    told = f"reports of {share} and accuracy do not go together; give those of one kind"
+    told = f"reports of {share} and accuracy cannot be combined; give reports of one kind"
     assert told in capsys.readouterr().err
 
 
@@ -146,7 +146,9 @@ def test_what_is_no_report_is_refused(tmp_path, capsys, content):
     assert run(tool.app, ["report", str(path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    message = f"cptools: error: {path} holds no reports of cp-probe; write them with cp-probe -o\n"
+    message = (
+        f"cptools: error: {path} contains no reports of cp-probe; write them with cp-probe -o\n"
+    )
     assert captured.err == message
 
 
@@ -306,7 +308,7 @@ def test_seeds_of_one_side_are_left_out_and_told(tmp_path, capsys):
     assert report("--against", "clean", *files[1:]) == 0
     captured = capsys.readouterr()
     assert cells(captured.out.splitlines()[-1])[2:5] == ["-19.5 (-38.6 to -0.4)", "0.049", "2"]
-    assert captured.err == "cptools: cp against clean: 2 seeds in common; left out: 0, 3\n"
+    assert captured.err == "cptools: cp against clean: 2 seeds in common; excluded: 0, 3\n"
 
 
 @pytest.mark.parametrize(("first", "second", "count"), [(0, 0, "one"), (0, 1, "no")])
@@ -337,7 +339,7 @@ def test_columns_need_seeds_in_common_as_well(tmp_path, capsys):
         (["--against", "blank"], "no condition is called blank; there are clean.a, cp.a, cp.b"),
         (["--grid", "--against", "clean.a"], "no row is called clean.a; there are clean, cp"),
         (["--grid", "--against", "clean"], "cp.b has no clean.b to be compared with; give its"),
-        (["--relative"], "--relative needs what to compare with; add --against CONDITION"),
+        (["--relative"], "--relative needs a baseline; add --against CONDITION"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path, capsys, arguments, message):
@@ -400,14 +402,14 @@ def test_a_number_that_is_part_of_a_name_is_no_seed(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["0.jsonl", "-3.jsonl"])
 def test_a_report_without_a_name_is_refused(tmp_path, capsys, name):
     assert report(write(tmp_path / name, 50)) == 2
-    assert f"{name} has no name to tell it by; call it such as" in capsys.readouterr().err
+    assert f"{name} has no name for its condition; rename it, e.g." in capsys.readouterr().err
 
 
 def test_a_line_that_was_cut_off_is_named(tmp_path, capsys):
     path = Path(write(tmp_path / "clean-0.jsonl", 50, 60))
     path.write_text(path.read_text()[:-9])
     assert report(path) == 2
-    assert f"error: line 2 of {path} is no report of cp-probe; was it cut off?" in (
+    assert f"error: line 2 of {path} is not a report of cp-probe; is it truncated?" in (
         capsys.readouterr().err
     )
 
@@ -466,14 +468,14 @@ def test_what_is_no_paper_is_refused(tmp_path, capsys, content):
     assert "No such file or directory; give JSON of a paper's values" in capsys.readouterr().err
     paper.write_text(content)
     assert report("--paper", paper, *files) == 2
-    assert f"{paper} holds no values of a paper" in capsys.readouterr().err
+    assert f"{paper} contains no values of a paper" in capsys.readouterr().err
 
 
 def test_a_paper_of_other_conditions_is_refused(tmp_path, capsys):
     paper = tmp_path / "paper.json"
     paper.write_text('{"cp": 1}')
     assert report("--paper", paper, *write_cells(tmp_path, clean=(80, 82))) == 2
-    assert f"{paper} tells nothing of clean; it names cp" in capsys.readouterr().err
+    assert f"{paper} has no values for clean; it has cp" in capsys.readouterr().err
 
 
 def rows(text):
@@ -526,7 +528,7 @@ def test_csv_is_no_table(tmp_path, capsys, option):
     [
         ("clean-0.jsonl", "{}\n", "holds no reports of cp-probe;"),
         ("clean-0.jsonl", None, "No such file or directory; give reports"),
-        ("0.jsonl", f'{{{ENDS}, "high_percent": 60}}\n', "has no name to tell it by;"),
+        ("0.jsonl", f'{{{ENDS}, "high_percent": 60}}\n', "has no name for its condition;"),
         ("clean-0.jsonl", f'{{{ENDS}, "high_percent": 60}}\n{{', "line 2 of"),
     ],
 )

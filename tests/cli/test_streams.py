@@ -59,7 +59,7 @@ def sources(terminal, tmp_path):
 def test_a_chain_starts_with_the_built_in_dataset(sources, name):
     done = run(**sources[name])
     assert (done.returncode, done.stdout) == (0, b"shapes")
-    assert (b"standard input is empty; taking the built-in shapes" in done.stderr) == (
+    assert (b"standard input is empty; using the built-in shapes" in done.stderr) == (
         name in ("empty pipe", "empty file")
     )
 
@@ -79,8 +79,8 @@ def test_much_content_is_not_lost():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("terminal", ["--no-starts"], "no input; give a file, or pipe one in (--help says more)"),
-        ("null", ["--no-starts"], "no input; give a file, or pipe one in (--help says more)"),
+        ("terminal", ["--no-starts"], "no input; give a file, or pipe one in (see --help)"),
+        ("null", ["--no-starts"], "no input; give a file, or pipe one in (see --help)"),
         ("empty pipe", ["--no-starts"], "empty input; did the command before the pipe fail?"),
         ("empty file", ["--no-starts"], "empty input; did the command before the pipe fail?"),
         ("empty pipe", ["--value", "-"], "empty input; did the command before the pipe fail?"),
@@ -117,7 +117,7 @@ def test_silent_pipe_is_explained_and_waited_for():
         stderr=subprocess.PIPE,
     )
     line = process.stderr.readline()
-    assert line == b"cp-demo: waiting for an artifact on standard input; Ctrl-C ends it\n"
+    assert line == b"cp-demo: waiting for an artifact on standard input; Ctrl-C to cancel\n"
     time.sleep(0.2)
     assert process.poll() is None
     assert process.communicate(b"late", timeout=20) == (b"-:late", b"")
@@ -178,7 +178,7 @@ NAME = "byol-class.dataset.safetensors"
 
 
 def test_terminal_by_name_is_refused(terminal):
-    with pytest.raises(UsageError, match="does not go to a terminal"):
+    with pytest.raises(UsageError, match="binary data to a terminal"):
         _streams.plan_output(os.ttyname(terminal), default_name=NAME)
 
 
@@ -201,7 +201,7 @@ def test_output_never_goes_to_a_terminal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdout", Terminal())
     for o in ("-", "/dev/stdout"):
-        with pytest.raises(UsageError, match="does not go to a terminal; use -o FILE or a pipe"):
+        with pytest.raises(UsageError, match="binary data to a terminal; use -o FILE or a pipe"):
             _streams.plan_output(o, default_name=NAME)
     for expected in (NAME, *(f"byol-class-{i}.dataset.safetensors" for i in (2, 3))):
         assert _streams.plan_output(None, default_name=NAME) == expected

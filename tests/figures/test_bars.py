@@ -149,5 +149,5 @@ def test_same_numbers_same_bytes(format: Any) -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="no accuracies to draw"):
         accuracy_bars([])
-    with pytest.raises(ValueError, match="8 series cannot be told apart"):
+    with pytest.raises(ValueError, match="8 series cannot be distinguished"):
         accuracy_bars(grid(1, 8))

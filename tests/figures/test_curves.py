@@ -1,4 +1,4 @@
-"""Training curves: the numbers that were given, told apart, the same bytes again."""
+"""Training curves: the given numbers, distinguishable, and the same bytes again."""
 
 import io
 import subprocess
@@ -57,7 +57,7 @@ def test_runs_are_told_apart_by_color_and_dash() -> None:
     figure = training_curves({f"run {i}": {"loss": [1.0, 2.0]} for i in range(num)})
     looks = {(line.get_color(), str(line._dash_pattern)) for line in figure.axes[0].lines}
     assert len(looks) == num
-    with pytest.raises(ValueError, match="cannot be told apart"):
+    with pytest.raises(ValueError, match="cannot be distinguished"):
         training_curves({f"run {i}": {"loss": [1.0, 2.0]} for i in range(num + 1)})
 
 

@@ -1,4 +1,4 @@
-"""Histograms of distances: the counts that were given, told apart, the same bytes again."""
+"""Histograms of distances: the given counts, distinguishable, and the same bytes again."""
 
 import io
 from typing import Any
@@ -50,7 +50,7 @@ def test_the_first_is_blue_and_each_has_its_look() -> None:
     red, green, blue, _ = drawn[0].get_edgecolor()
     assert blue > 2 * red
     assert blue > green
-    with pytest.raises(ValueError, match="cannot be told apart"):
+    with pytest.raises(ValueError, match="cannot be distinguished"):
         distance_histograms(series | {"more": [1] * 8}, EDGES)
 
 

@@ -86,5 +86,5 @@ def test_same_rates_same_bytes(format: Any) -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="no ROC curves to draw"):
         roc_curves([])
-    with pytest.raises(ValueError, match="8 ROC curves cannot be told apart; draw at most 7"):
+    with pytest.raises(ValueError, match="8 ROC curves cannot be distinguished; plot at most 7"):
         roc_curves(many(8))

@@ -1,4 +1,4 @@
-"""Noise as points: every point is where it was given, classes are told apart, the same bytes."""
+"""Noise as points: every point is where it was given, distinguishable classes, the same bytes."""
 
 import io
 from typing import Any
@@ -55,7 +55,7 @@ def test_classes_are_told_apart_by_color_and_marker() -> None:
     each = Cloud("a", np.zeros((num, 2)), np.arange(num), (1.0, 0.0))
     axes = noise_scatter([each], names).axes[0]
     assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == num
-    with pytest.raises(ValueError, match="cannot be told apart"):
+    with pytest.raises(ValueError, match="cannot be distinguished"):
         noise_scatter([each], [*names, "more"])
 
 

@@ -1,4 +1,4 @@
-"""The look: colors that everybody tells apart, and sizes that hold."""
+"""The look: colors distinguishable with any color vision, and sizes that hold."""
 
 import io
 import re
@@ -83,7 +83,7 @@ def test_without_a_width_a_picture_is_as_it_was_made() -> None:
 
 
 def test_what_would_take_all_memory_is_refused() -> None:
-    with pytest.raises(ValueError, match="the picture is too large;"):
+    with pytest.raises(ValueError, match="the figure is too large;"):
         saved(dpi=1200, width=90)
 
 
