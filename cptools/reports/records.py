@@ -238,8 +238,8 @@ def conditions_of(
                 lines = [_line(record, seed) for record in report.records]
             except (ValueError, LookupError, TypeError, AttributeError):
                 raise ValueError(
-                    f"{name} is neither a report of accuracies nor an audit; give what `cp.probe` or"
-                    " `cp.audit` returned"
+                    f"{name} is neither a report of accuracies nor an audit; give the"
+                    " result of `cp.probe` or `cp.audit`"
                 ) from None
             named.append((name, lines))
     if not named:

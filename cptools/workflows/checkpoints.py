@@ -130,8 +130,8 @@ def _restore(work: Work, path: Path, command: "Entry") -> None:
     assert isinstance(saved, Checkpoint)
     if saved.command != fingerprint(command):
         raise ValueError(
-            f"`checkpoint`: {path} is the checkpoint of another command (different settings, input or"
-            " version); remove it or name another file"
+            f"`checkpoint`: {path} is the checkpoint of another command (different settings, input"
+            " or version); remove it or name another file"
         )
     work.restore({name: torch.from_numpy(array) for name, array in saved.tensors.items()})
 

@@ -159,8 +159,8 @@ def _measure(suite: str | None, kinds: Sequence[str], given: str | None) -> str:
     have = [name for name, kind in PERTURBATIONS.items() if kind.levels(given)]
     other = "frame" if given == "severity" else "severity"
     raise ValueError(
-        f"{lacking[given][0]} has no {_MANY[given]}; give `{other}` for it, or a corruption that has:"
-        f" {', '.join(have)}"
+        f"{lacking[given][0]} has no {_MANY[given]}; give `{other}` for it, or a corruption that"
+        f" has: {', '.join(have)}"
     )
 
 
