@@ -120,10 +120,10 @@ def test_settings_are_told_where_asked(tool, tmp_path, files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("{clean}", "choose one of --noise, --delta FILE and natural perturbations"),
-        ("{clean} --noise --delta {delta}", "choose one of --noise, --delta FILE and natural"),
-        ("{clean} --noise --kind fog", "choose one of --noise, --delta FILE and natural"),
-        ("{clean} --mix", "choose one of --noise, --delta FILE and natural"),
+        ("{clean}", "choose one of --noise, --delta and natural corruptions"),
+        ("{clean} --noise --delta {delta}", "choose one of --noise, --delta and natural"),
+        ("{clean} --noise --kind fog", "choose one of --noise, --delta and natural"),
+        ("{clean} --mix", "choose one of --noise, --delta and natural"),
         ("{clean} --noise --severity 3", "--severity does not apply to --noise;"),
         ("{clean} --noise --frame any", "--frame does not apply to --noise;"),
         ("{clean} --noise --split train", "--split does not apply to --noise;"),

@@ -141,7 +141,7 @@ def test_dry_run(tool, files):
             "{encoder} --method distances --dataset {small}",
             "trained on images of 32 pixels, shapes",
         ),
-        ("{encoder} --dataset {small}", "was trained on images of 32 pixels, shapes has 16; make"),
+        ("{encoder} --dataset {small}", "was trained on images of 32 pixels, shapes has 16; load"),
         ("{encoder} --dataset {delta}", "is of kind delta; give one of kind dataset"),
         ("{encoder} --dataset nowhere", "cannot read nowhere: No such file or directory;"),
         ("{encoder} --dataset -", "standard input: empty input;"),
