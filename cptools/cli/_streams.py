@@ -163,8 +163,7 @@ def deliver(artifact: "Artifact", path: str, *, o: str | None, quiet: bool = Fal
 
 @contextmanager
 def delivery(path: str, *, o: str | None, quiet: bool = False) -> Iterator[BinaryIO]:
-    """A file for something other than an artifact, such as a figure; the arguments are those of"
-    " `deliver`."""
+    """A file for other data than an artifact, e.g. a figure; arguments as for `deliver`."""
     from cptools.artifacts.atomic import atomic_write
 
     with _named(path, o=o, quiet=quiet) as name, atomic_write(name) as file:

@@ -240,8 +240,7 @@ def _common(what: str, first: _BySeed, second: _BySeed) -> list[int | None]:
 
 
 def _seeds(difference: float | None, test: "Comparison") -> str:
-    """How many seeds would detect a difference with 80% power, given the deviation of a test;"
-    " else empty."""
+    """Number of seeds that detects a difference with 80% power; empty if it is undefined."""
     from cptools.core.evaluation.statistics import MAX_SEEDS, seeds_needed
 
     if difference is None or not _varies(test):

@@ -154,7 +154,7 @@ def _measure(suite: str | None, kinds: Sequence[str], given: str | None) -> str:
     if given is None:
         raise ValueError(
             f"{lacking['frame'][0]} has no frames and {lacking['severity'][0]} no severities;"
-            " apply them with two successive `cp.perturb`"
+            " apply them with two successive `cp.perturb` calls"
         )
     have = [name for name, kind in PERTURBATIONS.items() if kind.levels(given)]
     other = "frame" if given == "severity" else "severity"

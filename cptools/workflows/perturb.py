@@ -107,7 +107,7 @@ def perturb(
         frame: as in CIFAR-10-P, up to 30, or "any": random for each image.
         mix: apply one of the corruptions, chosen at random, to each image.
         layer: apply all of them to every image, in the order given.
-        split: `train`, `test` or `both`: images to apply natural corruptions to; None: train.
+        split: images to corrupt: `train`, `test` or `both`; None: train.
         noise: add uniform random noise in the L-infinity ball (CP table 1).
         delta: a perturbation that was made for this dataset.
         epsilon: L-infinity bound of `noise`, for pixels in [0, 1]; None: "8/255".

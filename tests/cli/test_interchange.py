@@ -135,7 +135,7 @@ def test_units_and_layouts(take, foreign, noise, name, unit, error):
     taken, said = take(foreign / name)
     assert (taken.mode, taken.delta.dtype) == ("sample", np.float32)
     assert np.abs(taken.delta - noise.numpy()).max() <= error
-    assert f" in unit {unit} (--unit {unit})\n" in said
+    assert f": assuming unit {unit} (--unit {unit})\n" in said
 
 
 def test_options_stand_above_what_is_judged(take, foreign, delta, noise):
@@ -240,7 +240,7 @@ def test_datasets_from_standard_input_and_by_name(bash, tool, files, foreign, tm
         ("beyond.pth", "where epsilon 8/255 allows 8 in unit level;"),
         ("noise.pth --unit pixel", "allows 0.0313725 in unit pixel;"),
         ("objects.npy", "objects.npy is not a valid array of numbers"),
-        ("text.npy", "text.npy holds <U1; give floats,"),
+        ("text.npy", "text.npy contains <U1; give floats,"),
         ("levels.npy --key a", "--key applies only to PyTorch files; leave it out"),
         ("small", "small holds 20 training images, the dataset 64;"),
         ("small --dataset {few}", "small holds images of 16x16 pixels, the dataset of 32x32;"),
