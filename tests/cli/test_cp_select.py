@@ -174,7 +174,7 @@ def test_what_a_coreset_lacks_is_told(tool, tmp_path, files, clean):
     assert lost, "16 images of ten classes: of one in a hundred such draws all are kept"
     assert (done.code, done.err) == (
         0,
-        f"cp-select: note: no image of {', '.join(lost)} is kept\n",
+        f"cp-select: note: no image of {', '.join(lost)} is selected\n",
     )
     assert tool("cp-select", *words, tmp_path / "b", "-q").err == ""
 
