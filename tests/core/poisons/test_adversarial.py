@@ -6,7 +6,7 @@ from tiny import CLASSES, EPSILON, IMAGES, LABELS, MEAN, NUM, SIDE, STD, attack_
 from torch import Tensor
 from torch.nn import functional as F
 
-from cptools.core import recipes
+from cptools.core import presets
 from cptools.core.algorithms.supervised import Supervised
 from cptools.core.build import build_learner, build_views
 from cptools.core.checks import to_float
@@ -75,7 +75,7 @@ def test_the_classifier_is_an_ordinary_one_of_the_clean_pictures() -> None:
         "supervised", values, num_classes=CLASSES, mean=MEAN, std=STD, device=torch.device("cpu"),
         bf16=False, seed=7, role="attacker",
     )  # fmt: skip
-    plain = recipes.PLAIN_VIEWS | {"flip_prob": 0.5, "pad": 8}
+    plain = presets.PLAIN_VIEWS | {"flip_prob": 0.5, "pad": 8}
     views = build_views(plain, size=SIDE, mean=MEAN, std=STD)
     alone = Pretraining(IMAGES, LABELS, learner, views, epochs=2, batch_size=BATCH, seed=7)
     list(alone.run())
