@@ -526,7 +526,7 @@ def test_csv_is_no_table(tmp_path, capsys, option):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("clean-0.jsonl", "{}\n", "holds no reports of cp-probe;"),
+        ("clean-0.jsonl", "{}\n", "contains no reports of cp-probe;"),
         ("clean-0.jsonl", None, "No such file or directory; give reports"),
         ("0.jsonl", f'{{{ENDS}, "high_percent": 60}}\n', "has no name for its condition;"),
         ("clean-0.jsonl", f'{{{ENDS}, "high_percent": 60}}\n{{', "line 2 of"),
