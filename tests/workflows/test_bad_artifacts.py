@@ -156,8 +156,12 @@ def test_what_is_meant_is_told(data, encoder, poisoned, what):
 def test_a_delta_is_of_its_dataset(data, small, poisoned):
     other = cp.load("shapes", limit=40, limit_test=20, seed=1)
     for dataset in (other, small):
-        refused(lambda d=dataset: cp.perturb(d, delta=poisoned.delta), "`delta`: the delta belongs")
-        refused(lambda d=dataset: cp.generate(d, init=poisoned.delta), "`init`: the delta belongs")
+        refused(
+            lambda d=dataset: cp.perturb(d, delta=poisoned.delta), "`delta`: the delta was made for"
+        )
+        refused(
+            lambda d=dataset: cp.generate(d, init=poisoned.delta), "`init`: the delta was made for"
+        )
         refused(lambda d=dataset: cp.plot(poisoned.delta, dataset=d), "`dataset`: the delta")
     few = replace(poisoned.delta, delta=poisoned.delta.delta[:3])
     refused(lambda: cp.perturb(data, delta=few), "`delta`: the class-wise delta is 3x3x32x32")
@@ -167,8 +171,8 @@ def test_a_delta_is_of_its_dataset(data, small, poisoned):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda d: {"delta": d.delta * np.nan}, "leaves [-1, 1] or is not finite"),
-        (lambda d: {"delta": d.delta + 2}, "leaves [-1, 1]"),
+        (lambda d: {"delta": d.delta * np.nan}, "exceeds [-1, 1] or is not finite"),
+        (lambda d: {"delta": d.delta + 2}, "exceeds [-1, 1]"),
         (lambda d: {"delta": d.delta.astype(float)}, "not float32 or float16"),
         (lambda d: {"delta": d.delta[0]}, "[any, 3, any, any]"),
         (lambda d: {"delta": torch.from_numpy(d.delta)}, "numpy array"),
@@ -237,7 +241,7 @@ def test_datasets_and_encoders_are_measured_each_in_its_way(data, poisoned, enco
     refused(lambda: cp.probe(encoder, method="head"), "`method`")
     refused(lambda: cp.probe(poisoned.delta), "`artifact` is a delta; give an encoder or a dataset")
     lost = replace(encoder, source=None)
-    refused(lambda: cp.probe(lost), "of which nothing is known; give `dataset`")
+    refused(lambda: cp.probe(lost), "but the header names no source; give `dataset`")
     no_test = replace(data, test_images=data.test_images[:0], test_labels=data.test_labels[:0])
     refused(lambda: cp.probe(encoder, no_test), "no test images")
 
@@ -251,8 +255,8 @@ def test_labels_are_given_where_they_are_learned(data, encoder):
 def test_pictures_need_what_goes_together(data, small, encoder, poisoned):
     report = cp.audit(data)
     refused(cp.plot, "`inputs` are none")
-    refused(lambda: cp.plot(data, encoder, encoder), "cannot be drawn together")
-    refused(lambda: cp.plot(data, small), "differ in the size")
+    refused(lambda: cp.plot(data, encoder, encoder), "cannot be plotted together")
+    refused(lambda: cp.plot(data, small), "differ in image size")
     refused(lambda: cp.plot(report, data), "`inputs` is a report")
     refused(lambda: cp.plot(data, reports={"a": report}), "`reports` are drawn by themselves")
     refused(lambda: cp.plot(reports={"a": 5}), "`reports`: a is no report")

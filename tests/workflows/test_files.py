@@ -80,9 +80,9 @@ def test_a_finished_dataset_keeps_its_size(data, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"", "empty input"), (b"{", "no report"), (b"{}\n", "no report"),
+    [(b"", "empty input"), (b"{", "is not a report"), (b"{}\n", "is not a report"),
      (b"\xff" * 99, "not an artifact"),
-     (b'{"settings": {}}\n[1]\n', "line 2 is no report")],
+     (b'{"settings": {}}\n[1]\n', "line 2 is not a report")],
     ids=["empty", "brace", "object", "noise", "second line"],
 )  # fmt: skip
 def test_damaged_files(tmp_path, content, told):

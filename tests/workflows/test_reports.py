@@ -29,10 +29,10 @@ def test_numbers(probed, audited):
 
 
 def test_what_is_not_told(probed, audited):
-    with pytest.raises(ValueError, match="the report tells no verdict; it tells accuracy_percent"):
+    with pytest.raises(ValueError, match="the report has no verdict; it has accuracy_percent"):
         _ = probed.verdict
     for name in ("accuracy", "interval"):
-        with pytest.raises(ValueError, match=r"the report tells no .*; it tells verdict, score"):
+        with pytest.raises(ValueError, match=r"the report has no .*; it has verdict, score"):
             getattr(audited, name)
     with pytest.raises(ValueError, match="it tells nothing"):
         _ = cp.Report(()).accuracy
@@ -81,5 +81,5 @@ def test_without_pandas(probed, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ValueError, match="pandas is not installed; pip install pandas, or take"):
+    with pytest.raises(ValueError, match="pandas is not installed; pip install pandas, or use"):
         probed.to_pandas()
