@@ -259,7 +259,7 @@ def test_pictures_need_what_goes_together(data, small, encoder, poisoned):
     refused(lambda: cp.plot(data, small), "differ in image size")
     refused(lambda: cp.plot(report, data), "`inputs` is a report")
     refused(lambda: cp.plot(data, reports={"a": report}), "`reports` are drawn by themselves")
-    refused(lambda: cp.plot(reports={"a": 5}), "`reports`: a is no report")
+    refused(lambda: cp.plot(reports={"a": 5}), "`reports`: a is neither a report")
     refused(lambda: cp.plot(reports=[report]), "`reports` are told apart by names")
     refused(lambda: cp.plot(reports={}), "`reports`: there is no report")
     refused(lambda: cp.plot(report), "a ROC curve needs two conditions")

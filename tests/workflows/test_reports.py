@@ -34,7 +34,7 @@ def test_what_is_not_told(probed, audited):
     for name in ("accuracy", "interval"):
         with pytest.raises(ValueError, match=r"the report has no .*; it has verdict, score"):
             getattr(audited, name)
-    with pytest.raises(ValueError, match="it tells nothing"):
+    with pytest.raises(ValueError, match="it has nothing"):
         _ = cp.Report(()).accuracy
 
 
