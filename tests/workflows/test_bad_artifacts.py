@@ -261,7 +261,7 @@ def test_pictures_need_what_goes_together(data, small, encoder, poisoned):
     refused(lambda: cp.plot(data, reports={"a": report}), "`reports` are drawn by themselves")
     refused(lambda: cp.plot(reports={"a": 5}), "`reports`: a is neither a report")
     refused(lambda: cp.plot(reports=[report]), "`reports` are told apart by names")
-    refused(lambda: cp.plot(reports={}), "`reports`: there is no report")
+    refused(lambda: cp.plot(reports={}), "`reports`: no reports")
     refused(lambda: cp.plot(report), "a ROC curve needs two conditions")
     refused(lambda: cp.plot(report, report, names=["a"]), "`names` ['a'] are not a name for each")
     refused(lambda: cp.plot(report, report, names=["a", "a"]), "`names`")
