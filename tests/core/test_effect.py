@@ -123,7 +123,7 @@ def own_classifier(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2700)
 def test_poison_lowers_the_probe_and_random_noise_does_not():
     runs = effect("simclr", "simclr", probe, SEEDS)
     mean = {condition: fmean(run[condition] for run in runs) for condition in CONDITIONS}
@@ -134,7 +134,7 @@ def test_poison_lowers_the_probe_and_random_noise_does_not():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2700)
 def test_unlearnable_noise_destroys_supervised_learning_and_random_noise_does_not():
     for run in effect("unlearnable", "supervised", own_classifier, SEEDS[:2]):
         assert run["clean"] > 90
