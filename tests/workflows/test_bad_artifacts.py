@@ -266,7 +266,7 @@ def test_pictures_need_what_goes_together(data, small, encoder, poisoned):
     refused(lambda: cp.plot(report, report, names=["a"]), "`names` ['a'] are not a name for each")
     refused(lambda: cp.plot(report, report, names=["a", "a"]), "`names`")
     refused(lambda: cp.plot(encoder, names="a"), "`names` 'a' are not a name")
-    refused(lambda: cp.plot(poisoned.delta, subject="noise"), "`subject=noise` is drawn of data")
+    refused(lambda: cp.plot(poisoned.delta, subject="noise"), "`subject=noise` applies to data")
     refused(lambda: cp.plot(encoder, data, dataset=data), "`dataset` does not apply")
 
 
