@@ -148,8 +148,8 @@ SETTINGS = {
         ("dual", "single"), "Gradient through the momentum branch too (dual), or not."
     ),
     "rounds": Setting(int, "T: alternations of encoder and noise.", 1),
-    "model_steps": Setting(int, "T_theta: encoder steps a round.", 0),
-    "noise_steps": Setting(int, "T_delta: batches a round on which the noise is optimized.", 0),
+    "model_steps": Setting(int, "T_theta: encoder steps per round.", 0),
+    "noise_steps": Setting(int, "T_delta: batches per round on which the noise is optimized.", 0),
     "pgd_steps": Setting(int, "T_p: PGD steps on each noise batch.", 1),
     "step_size": Setting(float, "PGD step size, in units of epsilon.", 0, 2),
     # Schedule
