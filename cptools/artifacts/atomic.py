@@ -5,12 +5,15 @@ import os
 import secrets
 import stat
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cptools.artifacts.errors import ArtifactError
+
+_begun: "weakref.WeakSet[Any]" = weakref.WeakSet()  # standard outputs that were written to
 
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
@@ -57,6 +60,7 @@ def _stdout() -> Iterator[BinaryIO]:
     if sys.stdout is None:
         raise ArtifactError("standard output is closed; use -o FILE or a pipe")
     sys.stdout.flush()
+    _begun.add(sys.stdout)
     stream: Any = sys.stdout.buffer
     if not isinstance(stream, io.RawIOBase):
         yield stream
@@ -65,6 +69,11 @@ def _stdout() -> Iterator[BinaryIO]:
     # PYTHONUNBUFFERED: this is the raw file, whose `write` may write only a part.
     with open(stream.fileno(), "wb", closefd=False) as buffered:
         yield buffered
+
+
+def stdout_is_begun() -> bool:
+    """Whether standard output already holds an artifact or a part of one."""
+    return sys.stdout in _begun
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.errors import ArtifactError, UpstreamError
 from cptools.artifacts.fields import Fields
 from cptools.artifacts.frame import Array, Spec, layout
 from cptools.artifacts.provenance import (
@@ -16,6 +16,7 @@ from cptools.artifacts.provenance import (
     source_to_json,
 )
 from cptools.artifacts.schema import (
+    FAILURE,
     FORMAT,
     KINDS,
     UNCHANGED,
@@ -56,6 +57,11 @@ def encode(artifact: Artifact) -> dict[str, Any]:
     return {"format": FORMAT, "kind": artifact.kind, **header, "history": history}
 
 
+def encode_failure(tool: str, reason: str) -> dict[str, Any]:
+    """The header of what a tool that failed sends instead of an artifact; it has no tensors."""
+    return {"format": FORMAT, "kind": FAILURE, "tool": tool, "message": reason}
+
+
 def decode(header: object, specs: Mapping[str, Spec]) -> dict[str, Any]:
     """Check a header against the tensors that come with it.
 
@@ -64,13 +70,17 @@ def decode(header: object, specs: Mapping[str, Spec]) -> dict[str, Any]:
 
     Raises:
         ArtifactError: if it is not a header of this format, or the two do not fit.
+        UpstreamError: if it is what a tool that failed sent instead of an artifact.
     """
     if not isinstance(header, dict) or not {"format", "kind"} <= header.keys():
         raise ArtifactError("damaged header: no format and kind; make the file again")
     version, kind = header["format"], header["kind"]
-    if type(version) is not int or version != FORMAT:
+    if type(version) is not int or not 1 <= version <= FORMAT:
         found = str(version)[:20]
         raise ArtifactError(f"format {found} is not supported ({FORMAT} is); update cptools")
+    if kind == FAILURE:
+        fields = Fields(header, "header", ("format", "kind", "tool", "message"))
+        raise UpstreamError(fields.text("tool", r"[a-z][a-z -]{0,30}"), fields.text("message"))
     if not isinstance(kind, str) or kind not in KINDS:
         raise ArtifactError(f"kind {str(kind)[:40]!r} is not supported; update cptools")
     needed = ("format", "kind", *_KEYS[kind], "history")

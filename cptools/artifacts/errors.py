@@ -1,5 +1,19 @@
-"""The one exception of the package."""
+"""The exceptions of the package."""
 
 
 class ArtifactError(ValueError):
     """Bad input, or an output that cannot be: the message is one line, 'what; what to do'."""
+
+
+class UpstreamError(ArtifactError):
+    """The tool whose output was to be read failed, and sent word of it.
+
+    Attributes:
+        tool: its name.
+        reason: its message, one line.
+    """
+
+    def __init__(self, tool: str, reason: str) -> None:
+        super().__init__(f"{tool} failed: {reason}")
+        self.tool = tool
+        self.reason = reason

@@ -15,6 +15,7 @@ from cptools.artifacts.frame import Array, blocks
 from cptools.artifacts.provenance import Entry, Input, Source
 
 __all__ = [
+    "FAILURE",
     "FORMAT",
     "KINDS",
     "UNCHANGED",
@@ -28,9 +29,11 @@ __all__ = [
     "Source",
 ]
 
+FAILURE = "failure"  # the kind of what a tool that failed sends down its pipe
+
 UNCHANGED = "none"  # the first of a dataset's `perturbations`
 
-FORMAT = 1  # of the `cptools` header; a reader refuses any other
+FORMAT = 2  # of the `cptools` header; 1, which had no checksum, is still read
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,24 +1,27 @@
 """Read and write artifacts: files and pipes carry the same bytes.
 
 A reader checks everything at the door: the header when it is opened, so that a tool can refuse
-bad input before it does anything slow; the contents when they are read.
+bad input before it does anything slow; the contents, against the checksum too, when they are read.
 """
 
 import fcntl
+import logging
 import mmap
 import os
 import stat
 import sys
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 
+from cptools.artifacts import checksum
 from cptools.artifacts.atomic import atomic_write, check_writable
-from cptools.artifacts.codec import build, decode, encode, validate
-from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.codec import build, decode, encode, encode_failure, validate
+from cptools.artifacts.errors import ArtifactError, UpstreamError
 from cptools.artifacts.frame import (
     Array,
     Spec,
@@ -33,10 +36,35 @@ from cptools.artifacts.frame import (
 )
 from cptools.artifacts.schema import Artifact, Entry
 
-__all__ = ["Reader", "atomic_write", "check_writable", "open_artifact", "write_artifact"]
+__all__ = [
+    "Reader",
+    "atomic_write",
+    "check_inputs",
+    "check_writable",
+    "failure",
+    "open_artifact",
+    "write_artifact",
+]
+
+MAPPED_FROM = 1 << 30  # bytes; a smaller file is read, which later changes to it cannot reach
+
+_log = logging.getLogger(__name__)
 
 _KEY = "cptools"  # the one metadata key: several would be stored in random order by the library
 _PIPE = 1 << 20  # bytes; the most that Linux grants without privileges
+_PIECE = 1 << 18  # bytes; read and hashed while they are in the cache
+
+
+class _Mapped(NamedTuple):
+    """A file that is in use as it lies on the disk."""
+
+    label: str
+    descriptor: int
+    size: int
+    modified: int
+
+
+_mapped: "weakref.WeakKeyDictionary[mmap.mmap, _Mapped]" = weakref.WeakKeyDictionary()
 
 
 class Reader:
@@ -52,8 +80,8 @@ class Reader:
     """
 
     def __init__(self, stream: BinaryIO, label: str) -> None:
-        # A regular file is mapped; a pipe, or a file not at its start, is read.
-        is_mapped = _is_regular(stream) and stream.tell() == 0
+        self._stream: BinaryIO | None = stream
+        is_file = _is_regular(stream) and stream.tell() == 0
         text = read_header(stream)
         self.specs, self.header, self._decoded = _parse(text)
         self.label = label
@@ -61,15 +89,10 @@ class Reader:
         self.history: tuple[Entry, ...] = self._decoded["history"]
         self.nbytes = sum(spec.nbytes for spec in self.specs.values())
         self._start = 8 + len(text)
-        self._stream: BinaryIO | None = stream
-        self._payload: Array | None = None
-        if is_mapped:
+        self._is_mapped = is_file and self.nbytes >= MAPPED_FROM
+        if is_file:
             size = os.fstat(stream.fileno()).st_size
             self._check_size(size - self._start, is_at_end=size <= self._start + self.nbytes)
-            # Private and writable: tensors need no copy, and the file never changes.
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-            self._payload = np.frombuffer(mapped, np.uint8, offset=self._start)
-            self.close()
 
     def read(self) -> Artifact:
         """Read the payload and check the contents; at most once.
@@ -78,35 +101,34 @@ class Reader:
             The artifact; its tensors are writable views of one buffer.
 
         Raises:
-            ArtifactError: if the payload is short, is followed by more, or holds bad values.
+            ArtifactError: if the payload is short, is followed by more, does not fit the checksum,
+                or holds bad values.
         """
         with _named(self.label), self:
-            payload = self._receive() if self._payload is None else self._payload
-            self._payload = None
+            payload = self._map() if self._is_mapped else self._receive()
             views = {name: _view(payload, spec) for name, spec in self.specs.items()}
             artifact = build(self._decoded, views)
             artifact.check()
         return artifact
 
     def skip(self) -> None:
-        """Pass over the payload, so that the writer of a pipe can end and a short one is noticed.
+        """Check the payload against the checksum without keeping it.
 
         Raises:
-            ArtifactError: if the payload is short or is followed by more.
+            ArtifactError: if it is short, is followed by more, or does not fit.
         """
         with _named(self.label), self:
-            count = 0
-            while self._stream is not None and (piece := self._stream.read(_PIPE)):
-                count += len(piece)
-            if self._payload is None:
-                self._check_size(count, is_at_end=count <= self.nbytes)
-            self._payload = None
+            scratch = memoryview(bytearray(_PIECE))
+            self._consume(lambda begin, end: scratch[: end - begin])
 
     def close(self) -> None:
         """Close the file, unless it is standard input; `read` does so itself."""
         if self._stream is not None and self._stream is not _stdin():
             self._stream.close()
         self._stream = None
+
+    def __del__(self) -> None:
+        self.close()  # of a reader that nobody reads, as the command is refused
 
     def __enter__(self) -> Self:
         return self
@@ -115,16 +137,48 @@ class Reader:
         self.close()
 
     def _receive(self) -> Array:
-        if self._stream is None:
-            raise ValueError("the reader is closed")
         try:
             payload = np.empty(self.nbytes, np.uint8)
         except (MemoryError, ValueError):
             raise ArtifactError(f"needs {self.nbytes} bytes of memory; use fewer images") from None
-        _widen(self._stream)
-        count = self._stream.readinto(payload.data)  # type: ignore[attr-defined]
-        self._check_size(count, is_at_end=not self._stream.read(1))
+        self._consume(lambda begin, end: payload.data[begin:end])
         return payload
+
+    def _map(self) -> Array:
+        """The payload as it lies on the disk: private and writable, so that tensors need no copy.
+
+        `check_inputs` tells whether somebody changed the file since.
+        """
+        assert self._stream is not None
+        before = os.fstat(self._stream.fileno())
+        scratch = memoryview(bytearray(_PIECE))
+        self._consume(lambda begin, end: scratch[: end - begin])
+        mapped = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_COPY)
+        descriptor = os.dup(self._stream.fileno())
+        weakref.finalize(mapped, os.close, descriptor)
+        _mapped[mapped] = _Mapped(self.label, descriptor, before.st_size, before.st_mtime_ns)
+        return np.frombuffer(mapped, np.uint8, offset=self._start)
+
+    def _consume(self, place: Callable[[int, int], memoryview]) -> None:
+        """Read the payload piece by piece into `place(begin, end)`; check size and checksum."""
+        if self._stream is None:
+            raise ValueError("the reader is closed")
+        _widen(self._stream)
+        total, count = checksum.begin(self.specs, self.header), 0
+        while count < self.nbytes:
+            piece = place(count, min(count + _PIECE, self.nbytes))
+            received = self._stream.readinto(piece)  # type: ignore[attr-defined]
+            if not received:
+                break
+            total.update(piece[:received])
+            count += received
+        self._check_size(count, is_at_end=not self._stream.read(1))
+        if checksum.KEY not in self.header:
+            _log.warning("%s has no checksum, as older versions wrote none", self.label)
+        elif total.hexdigest() != self.header[checksum.KEY]:
+            raise ArtifactError(
+                "damaged: the data does not fit the checksum; copy the file again, or make it again"
+            )
 
     def _check_size(self, count: int, *, is_at_end: bool) -> None:
         if count < self.nbytes:
@@ -172,8 +226,15 @@ def write_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> None:
     validate(artifact)
     arrays = artifact.arrays()
     specs = layout(arrays)
-    header = encode_header(specs, {_KEY: dump_json(encode(artifact))})
+    fields = encode(artifact)
+    total = checksum.begin(specs, fields)
+    for name in specs:
+        for block in blocks(arrays[name]):
+            total.update(block.data)
+    fields[checksum.KEY] = total.hexdigest()
+    header = encode_header(specs, {_KEY: dump_json(fields)})
     _parse(header[8:])
+    check_inputs()
     with atomic_write(path) as stream:
         if stream.isatty():
             raise ArtifactError("cannot write binary data to a terminal; use -o FILE or a pipe")
@@ -182,6 +243,29 @@ def write_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> None:
         for name in specs:
             for block in blocks(arrays[name]):
                 stream.write(block.data)
+        check_inputs()
+
+
+def failure(tool: str, reason: str) -> bytes:
+    """What a tool that fails sends down its pipe, so that the reader stops and says why.
+
+    A reader raises `UpstreamError` for it.
+    """
+    fields = encode_failure(tool, reason)
+    fields[checksum.KEY] = checksum.begin({}, fields).hexdigest()
+    return encode_header({}, {_KEY: dump_json(fields)})
+
+
+def check_inputs() -> None:
+    """Make sure that files in use as they lie on the disk are what they were when they were read.
+
+    Raises:
+        ArtifactError: if one was written to since.
+    """
+    for label, descriptor, size, modified in _mapped.values():
+        now = os.fstat(descriptor)
+        if (now.st_size, now.st_mtime_ns) != (size, modified):
+            raise ArtifactError(f"{label} changed while it was in use; run the command again")
 
 
 @contextmanager
@@ -189,6 +273,8 @@ def _named(label: str) -> Iterator[None]:
     """Put the name of the file before the message of an `ArtifactError`."""
     try:
         yield
+    except UpstreamError:
+        raise
     except ArtifactError as error:
         raise ArtifactError(f"{label}: {error}") from None
 
@@ -217,7 +303,12 @@ def _parse(text: bytes) -> tuple[dict[str, Spec], dict[str, Any], dict[str, Any]
             "a safetensors file, but not one of cptools; give a file written by cptools"
         )
     header = load_json(metadata[_KEY])
-    return specs, header, decode(header, specs)
+    if not isinstance(header, dict):
+        header = {}
+    decoded = decode({key: v for key, v in header.items() if key != checksum.KEY}, specs)
+    if (checksum.KEY in header) != (header["format"] > 1):
+        raise ArtifactError("damaged header: the checksum is missing; make the file again")
+    return specs, header, decoded
 
 
 def _view(payload: Array, spec: Spec) -> Array:

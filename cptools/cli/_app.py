@@ -31,10 +31,13 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from cptools import __version__
+from cptools.artifacts.errors import UpstreamError  # noqa: TID253 - without numpy
+from cptools.cli._failures import send_failure
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
 _program = ContextVar("program", default="cptools")
+_words: ContextVar[tuple[str, ...]] = ContextVar("words", default=())  # its arguments
 
 _HINTS = {  # remedies for an OSError; most messages are clear by themselves
     errno.ENOSPC: "free some space or write elsewhere",
@@ -129,13 +132,16 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     """
     name = str(app.info.name)
     command = typer.main.get_command(app)
-    args = None if arguments is None else list(arguments)
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    token = _words.set(tuple(args))
     try:
         with _guard(name):
             code = command.main(args=args, prog_name=name, standalone_mode=False)
             return code if isinstance(code, int) else 0
     except typer.Exit as end:
         return end.exit_code
+    finally:
+        _words.reset(token)
 
 
 def say(message: str, *, quiet: bool = False) -> None:
@@ -200,29 +206,39 @@ def _guard(name: str) -> Iterator[None]:
     except typer.Exit:
         raise
     except BaseException as error:  # noqa: BLE001 - here everything ends
-        code = _report(error, name)
+        code, reason = _report(error, name)
+        if isinstance(error, UpstreamError):
+            send_failure(name, _words.get(), error.tool, error.reason)
+        elif reason:
+            send_failure(name, _words.get(), name, reason)
         _end_stdout(is_lost=code > 128)
         raise typer.Exit(code) from None
     finally:
         _program.reset(token)
 
 
-def _report(error: BaseException, name: str) -> int:
-    """Print what went wrong, unless the user caused it; return the exit code."""
+def _report(error: BaseException, name: str) -> tuple[int, str]:
+    """Print what went wrong, unless the user caused it.
+
+    Returns:
+        The exit code, and the message; empty if there is nobody to be told.
+    """
     if _is_broken_pipe(error):
-        return 141
+        return 141, ""
     match error:
         case KeyboardInterrupt():
-            return 130
+            return 130, "interrupted"
         case _Terminated():
-            return 128 + error.number
+            return 128 + error.number, f"ended by {signal.Signals(error.number).name}"
         case SystemExit():
-            return int(error.code is not None) if not isinstance(error.code, int) else error.code
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+            return code, ""
     if os.environ.get("CPTOOLS_DEBUG", "0") not in ("", "0"):
         traceback.print_exception(error)
     code, message = _explain(error, name)
+    message = _one_line(message)
     say(f"error: {message}")
-    return code
+    return code, message
 
 
 def _explain(error: BaseException, name: str) -> tuple[int, str]:
@@ -239,6 +255,8 @@ def _explain(error: BaseException, name: str) -> tuple[int, str]:
             where = f"{error.filename}: " if error.filename is not None else ""
             hint = _HINTS.get(error.errno or 0)
             return 1, f"{where}{what}" + (f"; {hint}" if hint else "")
+        case UpstreamError():
+            return 1, text
         case ValueError():
             return 2, text
         case FloatingPointError() if text:  # training diverged

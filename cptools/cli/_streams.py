@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from cptools.cli._app import UsageError, say
+from cptools.cli._failures import STDOUT
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Artifact
@@ -24,7 +25,6 @@ BUILT_IN = "shapes"
 PATIENCE = 2.0  # seconds before a silent pipe is explained
 
 _STDIN = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
-_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def resolve_input(
@@ -109,7 +109,7 @@ def is_report(path: str) -> bool:
 
 def is_stdout(o: str | None) -> bool:
     """Whether what `-o` or the like said is standard output."""
-    return o in _STDOUT
+    return o in STDOUT
 
 
 def plan_output(o: str | None, *, default_name: str) -> str:

@@ -77,21 +77,24 @@ def verify(files: Files) -> None:
     Prints the kind, digest and sizes of each. The digest is the SHA-256 of the tensors, as recorded
     in histories. All files are checked; the exit code is 2 if any is invalid.
     """
-    from cptools.artifacts.errors import ArtifactError
+    from cptools.artifacts.errors import ArtifactError, UpstreamError
 
     if files.count("-") > 1:
         raise UsageError("- is given twice; standard input can be read only once")
-    is_bad = False
+    codes = {0}
     for file in files:
         try:
             verdict = _verdict(file)
+        except UpstreamError as error:
+            say(f"error: {error}")
+            codes.add(1)
         except (ArtifactError, UsageError, OSError) as error:
             say(f"error: {error}")
-            is_bad = True
+            codes.add(2)
         else:
             typer.echo(f"{file}: ok {verdict}")
-    if is_bad:
-        raise typer.Exit(2)
+    if any(codes):
+        raise typer.Exit(max(codes))
 
 
 @tool(app, "report")

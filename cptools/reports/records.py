@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cptools.artifacts.errors import UpstreamError  # noqa: TID253 - without numpy
 from cptools.reports.report import columns
 
 if TYPE_CHECKING:
@@ -339,7 +340,11 @@ def _read(file: str, text: str, seed: int | None) -> list[tuple[dict[str, Any], 
     for number, line in enumerate(text.splitlines(), 1):
         try:
             told = json.loads(line)
+            if told.get("kind") == "failure":
+                raise UpstreamError(str(told["tool"]), str(told["message"]))
             reports.append((told, _line(told, seed)))
+        except UpstreamError:
+            raise
         except (ValueError, LookupError, TypeError, AttributeError):
             if not reports:
                 break

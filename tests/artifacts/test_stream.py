@@ -169,6 +169,25 @@ def to_bytes(artifact):
     return stdout.buffer.getvalue()
 
 
+def metadata_of(data):
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["cptools"])
+
+
+def with_metadata(data, change):
+    """The bytes of an artifact with another header, its tensors as they were."""
+    (length,) = struct.unpack("<Q", data[:8])
+    table = json.loads(data[8 : 8 + length])
+    table["__metadata__"] = {"cptools": json.dumps(change(metadata_of(data)))}
+    text = json.dumps(table).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def first_format(header):
+    """A header as versions without checksums wrote it."""
+    return {k: v for k, v in header.items() if k != "checksum"} | {"format": 1}
+
+
 def from_stdin(data):
     with mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(data))):
         return open_artifact("-").read()
@@ -233,8 +252,9 @@ def test_write_then_read_is_identity(kind, read):
 @given(artifacts)
 def test_bytes_equal_the_library(artifact):
     arrays = {name: np.array(array) for name, array in artifact.arrays().items()}
-    metadata = {"cptools": dump_json(encode(artifact))}
-    assert to_bytes(artifact) == safetensors.numpy.save(arrays, metadata)
+    data = to_bytes(artifact)
+    header = {**encode(artifact), "checksum": metadata_of(data)["checksum"]}
+    assert data == safetensors.numpy.save(arrays, {"cptools": dump_json(header)})
 
 
 @settings(deadline=None, max_examples=40)
@@ -265,18 +285,73 @@ def test_bytes_after_the_end_are_refused(artifact, more):
 
 @settings(deadline=None, max_examples=300)
 @given(artifacts, st.data())
-def test_a_changed_header_is_refused_or_still_valid(artifact, draw):
+def test_any_changed_byte_is_noticed(artifact, draw):
     data = bytearray(to_bytes(artifact))
-    (length,) = struct.unpack("<Q", data[:8])
-    position = draw.draw(st.integers(0, 8 + length - 1))
+    position = draw.draw(st.integers(0, len(data) - 1))
     data[position] ^= draw.draw(st.integers(1, 255))
     for read in (from_file, from_stdin):
         try:
             changed = read(bytes(data))
         except ArtifactError as error:
             assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
-        else:
-            assert same(changed, from_stdin(to_bytes(changed)))
+        else:  # white space of the JSON
+            assert to_bytes(changed) == to_bytes(artifact)
+
+
+@settings(deadline=None, max_examples=100)
+@given(artifacts, st.data())
+def test_a_changed_header_is_refused_or_still_valid(artifact, draw):
+    data = bytearray(with_metadata(to_bytes(artifact), first_format))
+    (length,) = struct.unpack("<Q", data[:8])
+    position = draw.draw(st.integers(0, 8 + length - 1))
+    data[position] ^= draw.draw(st.integers(1, 255))
+    try:
+        changed = from_stdin(bytes(data))
+    except ArtifactError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
+    else:
+        assert same(changed, from_stdin(to_bytes(changed)))
+
+
+@pytest.mark.parametrize("action", ["read", "skip"])
+@pytest.mark.parametrize("mapped_from", [0, 1 << 30])
+def test_every_flipped_bit_of_the_data_is_noticed(tmp_path, monkeypatch, action, mapped_from):
+    monkeypatch.setattr("cptools.artifacts.stream.MAPPED_FROM", mapped_from)
+    path = tmp_path / "a.safetensors"
+    data = to_bytes(small())
+    for position in range(len(data) - 100, len(data)):
+        for bit in (1, 128):
+            flipped = bytearray(data)
+            flipped[position] ^= bit
+            path.write_bytes(flipped)
+            with pytest.raises(ArtifactError, match=r"a\.safetensors: damaged: the data does not"):
+                getattr(open_artifact(path), action)()
+
+
+@pytest.mark.parametrize("kind", STRATEGIES)
+def test_older_artifacts_are_read_with_a_note(kind, caplog):
+    @settings(deadline=None, max_examples=10)
+    @given(STRATEGIES[kind])
+    def check(artifact):
+        caplog.clear()
+        assert same(artifact, from_file(with_metadata(to_bytes(artifact), first_format)))
+        assert [r.getMessage().partition(" ")[2] for r in caplog.records] == [
+            "has no checksum, as older versions wrote none"
+        ]
+
+    check()
+
+
+def test_a_checksum_cannot_be_taken_away():
+    def without(header):
+        return {k: v for k, v in header.items() if k != "checksum"}
+
+    with pytest.raises(ArtifactError, match="the checksum is missing"):
+        from_stdin(with_metadata(to_bytes(small()), without))
+    with pytest.raises(ArtifactError, match="does not fit the checksum"):
+        from_stdin(with_metadata(to_bytes(small()), lambda header: header | {"checksum": 7}))
+    with pytest.raises(ArtifactError, match="does not fit the checksum"):
+        from_stdin(with_metadata(to_bytes(small()), lambda header: header | {"name": "other"}))
 
 
 @settings(deadline=None, max_examples=200)
@@ -306,7 +381,7 @@ def test_garbage_is_refused(data):
         (safetensors.numpy.save({"a": np.zeros(3)}), "not one of cptools"),
         (safetensors.numpy.save({"a": np.zeros(3)}, {"cptools": "[]"}), "no format and kind"),
         (b'\x25\0\0\0\0\0\0\0{"__metadata__":{"cptools":"\\ud800"}}', "surrogates not allowed"),
-        (safetensors.numpy.save({}, {"cptools": '{"format":2,"kind":"dataset"}'}), "format 2"),
+        (safetensors.numpy.save({}, {"cptools": '{"format":3,"kind":"dataset"}'}), "format 3"),
         (safetensors.numpy.save({}, {"cptools": '{"format":1,"kind":"gift"}'}), "kind 'gift'"),
     ],
 )
@@ -365,17 +440,51 @@ def test_unreadable_path_is_named(tmp_path, name):
         open_artifact(tmp_path / name)
 
 
-def test_file_is_mapped_not_copied_and_never_changed(tmp_path):
+@pytest.mark.parametrize(("mapped_from", "is_mapped"), [(0, True), (1 << 30, False)])
+def test_large_files_are_mapped_and_none_is_changed(tmp_path, monkeypatch, mapped_from, is_mapped):
+    monkeypatch.setattr("cptools.artifacts.stream.MAPPED_FROM", mapped_from)
     path = tmp_path / "a.safetensors"
     write_artifact(small(), path)
     before = path.read_bytes()
-    images = open_artifact(path).read().train_images
-    images[:] = 255
+    found = open_artifact(path).read()
+    assert same(small(), found)
+    found.train_images[:] = 255
     assert path.read_bytes() == before
-    base = images
-    while isinstance(base, np.ndarray):
+    base = found.train_images
+    while isinstance(base, np.ndarray) and base.base is not None:
         base = base.base
-    assert type(base.obj if isinstance(base, memoryview) else base).__name__ == "mmap"
+    owner = base.obj if isinstance(base, memoryview) else base
+    assert (type(owner).__name__ == "mmap") == is_mapped
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-9], lambda data: data[:-1] + b"\7"], ids=["cut", "flipped"]
+)
+def test_what_is_read_stays_when_its_file_is_written_to(tmp_path, change):
+    path = tmp_path / "a.safetensors"
+    write_artifact(small(), path)
+    found = open_artifact(path).read()
+    path.write_bytes(change(path.read_bytes()))
+    assert same(small(), found)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data + b"\7", lambda data: data[:-1] + b"\7"], ids=["more", "flipped"]
+)
+def test_a_mapped_file_that_is_written_to_is_noticed(tmp_path, monkeypatch, change):
+    monkeypatch.setattr("cptools.artifacts.stream.MAPPED_FROM", 0)
+    path, output = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    write_artifact(small(), path)
+    os.utime(path, ns=(0, 0))  # clocks of file systems are coarse
+    found = open_artifact(path).read()
+    write_artifact(found, output)
+    before = output.read_bytes()
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ArtifactError, match=r"a\.safetensors changed while it was in use; run"):
+        write_artifact(found, output)
+    assert output.read_bytes() == before
+    del found
+    write_artifact(small(), output)
 
 
 def test_input_may_be_replaced_while_it_is_in_use(tmp_path):

@@ -201,7 +201,7 @@ def test_without_a_test_split(tool, make, files, exported, tmp_path):
         ("about", "perturbation", {"train": [0]}, "header.perturbations is missing"),
         ("header", "perturbations", ["none"], "is given without a perturbation tensor"),
         ("about", "header", 3, "no format and kind"),
-        ("header", "format", 2, "format 2 is not supported"),
+        ("header", "format", 3, "format 3 is not supported"),
         ("header", "kind", "delta", "header.mode is missing"),
         ("header", "mean", [2, 0, 0], "header.mean is not three numbers"),
         ("header", "source", {}, "source.name is missing"),
