@@ -130,7 +130,7 @@ def test_verify_finds_bad_contents(folder, dataset):
     (folder / "bad").write_bytes(data)
     done = bash(folder, "cptools verify bad")
     assert done.returncode == 2
-    assert "bad: label 99 of train image 499 is not one of 10 classes" in done.stderr
+    assert "bad: damaged: the data does not fit the checksum" in done.stderr
 
 
 @pytest.mark.parametrize(
