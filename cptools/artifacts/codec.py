@@ -85,10 +85,7 @@ def decode(header: object, specs: Mapping[str, Spec]) -> dict[str, Any]:
         raise ArtifactError(f"kind {str(kind)[:40]!r} is not supported; update cptools")
     needed = ("format", "kind", *_KEYS[kind], "history")
     fields = Fields(header, "header", needed, _OPTIONAL.get(kind, ()))
-    try:
-        history = history_from_json(fields.items("history"))
-    except RecursionError:
-        raise ArtifactError("damaged header: history too deep; make the file again") from None
+    history = history_from_json(fields.items("history"))
     return {"kind": kind, **_DECODERS[kind](fields, specs), "history": history}
 
 
@@ -144,7 +141,7 @@ def _dataset(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:
     _refuse(specs.keys() - known - perturbed.keys())
     return {
         "name": fields.text("name"),
-        "classes": fields.texts("classes"),
+        "classes": _different(fields, "classes"),
         "mean": fields.channels("mean", positive=False),
         "std": fields.channels("std", positive=True),
         "source": source_from_json(fields.raw("source")),
@@ -158,11 +155,19 @@ def _perturbations(fields: Fields, *, is_used: bool) -> tuple[str, ...]:
         if is_used:
             fields.fail("perturbations", "is missing")
         return ()
-    names = fields.texts("perturbations")
+    names = _different(fields, "perturbations")
     if not is_used:
         fields.fail("perturbations", "is given without a perturbation tensor")
-    if names[0] != UNCHANGED or len(set(names)) < len(names):
-        fields.fail("perturbations", f"is not a list of different names, {UNCHANGED!r} first")
+    if names[0] != UNCHANGED:
+        fields.fail("perturbations", f"is not a list of names, {UNCHANGED!r} first")
+    return names
+
+
+def _different(fields: Fields, key: str) -> tuple[str, ...]:
+    """Names of which none is given twice."""
+    names = fields.texts(key)
+    if len(set(names)) < len(names):
+        fields.fail(key, "is not a list of different names")
     return names
 
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.fields import Fields
+from cptools.artifacts.recorded import MAX_DEPTH, check_command
 
 
 @dataclass(frozen=True)
@@ -91,25 +93,37 @@ def history_to_json(history: Sequence[Entry]) -> list[dict[str, Any]]:
     ]
 
 
-def history_from_json(values: Sequence[object], where: str = "history") -> tuple[Entry, ...]:
-    """Inverse of `history_to_json`; raises `ArtifactError`."""
-    return tuple(_entry(value, f"{where}[{i}]") for i, value in enumerate(values))
+def history_from_json(
+    values: Sequence[object], where: str = "history", depth: int = 0
+) -> tuple[Entry, ...]:
+    """Inverse of `history_to_json`; raises `ArtifactError` for what no tool of cptools records."""
+    if depth > MAX_DEPTH:
+        raise ArtifactError(f"the history is more than {MAX_DEPTH} deep; make the file again")
+    return tuple(_entry(value, f"{where}[{i}]", depth) for i, value in enumerate(values))
 
 
-def _entry(value: object, where: str) -> Entry:
+def _entry(value: object, where: str, depth: int) -> Entry:
     fields = Fields(value, where, ("tool", "version", "parameters", "inputs"))
-    return Entry(
+    entry = Entry(
         tool=fields.text("tool", r"[a-z][a-z0-9-]*"),
-        version=fields.text("version"),
+        version=fields.text("version", r"[0-9A-Za-z.+-]{0,64}"),
         parameters=fields.mapping("parameters"),
         inputs={
-            name: _input(item, f"{where}.inputs.{name}")
+            name: _input(item, f"{where}.inputs.{name}", depth + 1)
             for name, item in fields.mapping("inputs").items()
         },
     )
+    check_entry(entry, where)
+    return entry
 
 
-def _input(value: object, where: str) -> Input:
+def check_entry(entry: Entry, where: str) -> None:
+    """Refuse a command that no tool of cptools records; see `recorded.check_command`."""
+    kinds = {name: item.kind for name, item in entry.inputs.items()}
+    check_command(entry.tool, entry.parameters, kinds, where)
+
+
+def _input(value: object, where: str, depth: int) -> Input:
     fields = Fields(value, where, ("digest", "history", "kind"))
-    history = history_from_json(fields.items("history"), f"{where}.history")
+    history = history_from_json(fields.items("history"), f"{where}.history", depth)
     return Input(fields.digest("digest"), history, fields.text("kind", "(dataset|delta|encoder)?"))

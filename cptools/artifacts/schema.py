@@ -45,7 +45,7 @@ class Dataset:
         train_labels: int64 [N], in [0, number of classes).
         test_images: uint8 [M,3,H,W], M may be 0.
         test_labels: int64 [M].
-        train_index: int64 [N], row in the dataset the rows were selected from; or None.
+        train_index: int64 [N], row in the dataset the rows were selected from, each once; or None.
         name: what to call it in tables and file names.
         classes: class names, by label.
         mean: per-channel mean of the pixels, in [0, 1].
@@ -113,8 +113,11 @@ class Dataset:
                     f"label {labels[bad[0]]} of {part} image {bad[0]} is not one of"
                     f" {len(self.classes)} classes; make the file again"
                 )
-        if self.train_index is not None and self.train_index.min() < 0:
-            raise ArtifactError("train.index has a negative row; make the file again")
+        if self.train_index is not None:
+            if self.train_index.min() < 0:
+                raise ArtifactError("train.index has a negative row; make the file again")
+            if len(np.unique(self.train_index)) < len(self.train_index):
+                raise ArtifactError("train.index has a row twice; make the file again")
         num = len(self.perturbations)
         for part, numbers in (("train", self.train_perturbation), ("test", self.test_perturbation)):
             if numbers is None:

@@ -33,6 +33,7 @@ import typer
 from cptools import __version__
 from cptools.artifacts.errors import UpstreamError  # noqa: TID253 - without numpy
 from cptools.cli._failures import send_failure
+from cptools.text import shown
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -303,7 +304,7 @@ def _one_line(text: str) -> str:
     line = " ".join(text.split())
     if len(line) > _MAX_MESSAGE:
         line = f"{line[:_MAX_MESSAGE]}..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return shown(line)
 
 
 def _end_stdout(*, is_lost: bool) -> None:

@@ -13,6 +13,8 @@ from cptools.cli._streams import deliver, delivery, plan_output, resolve_input
 from cptools.reports import tables
 from cptools.reports.records import read_conditions, read_paper, read_rows
 from cptools.reports.report import to_csv
+from cptools.text import shown
+from cptools.trust import vouched
 from cptools.workflows.foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
 
 TOOLS = {
@@ -55,11 +57,13 @@ def history(file: File = None, as_json: Json = False) -> None:
     """Print how an artifact was made.
 
     Prints a pipeline that reproduces it, for bash: side inputs are written as <(...). Prints
-    nothing for an artifact without history.
+    nothing for an artifact without history. What cannot be vouched for is said in comments; a
+    pipeline that would run code of another package is a comment as a whole, unless CPTOOLS_TRUST
+    names that code.
     """
     path = resolve_input(file, starts_chain=False, sources=())
 
-    from cptools.artifacts.history import shell
+    from cptools.artifacts.history import script, unvouched
     from cptools.artifacts.stream import open_artifact
 
     with open_artifact(path) as reader:
@@ -67,7 +71,9 @@ def history(file: File = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(reader.header["history"]))
     elif reader.history:
-        typer.echo(shell(reader.history, reader.kind))
+        for code in unvouched(reader.history, vouched()):
+            say(f"note: the history runs code of another package, {code}; it is commented out")
+        typer.echo(script(reader.history, reader.kind, vouched()))
 
 
 @tool(app, "verify")
@@ -92,7 +98,7 @@ def verify(files: Files) -> None:
             say(f"error: {error}")
             codes.add(2)
         else:
-            typer.echo(f"{file}: ok {verdict}")
+            typer.echo(f"{shown(file)}: ok {verdict}")
     if any(codes):
         raise typer.Exit(max(codes))
 
@@ -312,7 +318,7 @@ def _verdict(file: str) -> str:
     from cptools.artifacts.stream import open_artifact
 
     artifact = open_artifact(resolve_input(file, starts_chain=False, sources=())).read()
-    return f"{artifact.kind} sha256:{digest(artifact.arrays())} ({artifact.summary()})"
+    return f"{artifact.kind} sha256:{digest(artifact.arrays())} ({shown(artifact.summary())})"
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import typer
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._streams import deliver, is_stdout, plan_output, resolve_input
+from cptools.text import shown
 from cptools.workflows.datasets import (
     SOURCES,
     FileReader,
@@ -154,8 +155,8 @@ def _describe(made: "Dataset", *, as_json: bool) -> None:
     for name, value in facts.items():
         if isinstance(value, dict):
             value = [f"{name} {count}" for name, count in value.items()]
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        typer.echo(f"{name:14}  {shown}")
+        told = ", ".join(map(str, value)) if isinstance(value, list) else value
+        typer.echo(f"{name:14}  {shown(told)}")
 
 
 def main() -> None:

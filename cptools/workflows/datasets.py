@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cptools.artifacts import recorded  # noqa: TID253 - without numpy
 from cptools.workflows.doors import naming
 from cptools.workflows.histories import chain_name, entry, main_input
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset, Source
     from cptools.core.sources.select import Selection
 
-_log = logging.getLogger(__name__)
+SOURCES = recorded.SOURCES
 
-SOURCES = ("shapes", "cifar10", "cifar100", "stl10")
+_log = logging.getLogger(__name__)
 
 
 class SourceReader:

@@ -96,13 +96,13 @@ def test_each_field_is_needed_and_no_other(artifact):
         [3],
         [{}],
         [{"tool": "rm -rf; ", "version": "", "parameters": {}, "inputs": {}}],
-        [{"tool": "cp-x", "version": 1, "parameters": {}, "inputs": {}}],
-        [{"tool": "cp-x", "version": "1", "parameters": [], "inputs": {}}],
-        [{"tool": "cp-x", "version": "1", "parameters": {"a b": 1}, "inputs": {}}],
-        [{"tool": "cp-x", "version": "1", "parameters": {}, "inputs": {"input": {}}}],
+        [{"tool": "cp-perturb", "version": 1, "parameters": {}, "inputs": {}}],
+        [{"tool": "cp-perturb", "version": "1", "parameters": [], "inputs": {}}],
+        [{"tool": "cp-perturb", "version": "1", "parameters": {"a b": 1}, "inputs": {}}],
+        [{"tool": "cp-perturb", "version": "1", "parameters": {}, "inputs": {"input": {}}}],
         [
             {
-                "tool": "cp-x",
+                "tool": "cp-perturb",
                 "version": "1",
                 "parameters": {},
                 "inputs": {"input": {"digest": "ab", "history": [], "kind": ""}},
@@ -110,7 +110,7 @@ def test_each_field_is_needed_and_no_other(artifact):
         ],
         [
             {
-                "tool": "cp-x",
+                "tool": "cp-perturb",
                 "version": "1",
                 "parameters": {},
                 "inputs": {"input": {"digest": DIGEST, "history": [], "kind": "gift"}},
@@ -127,8 +127,8 @@ def test_endless_nesting_is_refused():
     history: list[object] = []
     for _ in range(5000):
         inputs = {"delta": {"digest": DIGEST, "history": history, "kind": ""}}
-        history = [{"tool": "cp-x", "version": "1", "parameters": {}, "inputs": inputs}]
-    with pytest.raises(ArtifactError, match="too deep"):
+        history = [{"tool": "cp-perturb", "version": "1", "parameters": {}, "inputs": inputs}]
+    with pytest.raises(ArtifactError, match="is more than 64 deep"):
         attempt(DATASET, {"history": history})
 
 
@@ -170,6 +170,7 @@ def test_endless_nesting_is_refused():
         (PERTURBED, {"perturbations": ["none", 3]}, {}, "perturbations is not a list of names"),
         (PERTURBED, {"perturbations": ["fog", "none"]}, {}, "'none' first"),
         (PERTURBED, {"perturbations": ["none", "fog", "fog"]}, {}, "different names"),
+        (DATASET, {"classes": ["a", "a"]}, {}, "classes is not a list of different names"),
         (DATASET, {"perturbations": ["none"]}, {}, "is given without a perturbation tensor"),
         (DATASET, {}, {"train.perturbation": np.zeros(4, np.int64)}, "perturbations is missing"),
         (DELTA, {"mode": "pixel"}, {}, "mode"),
@@ -249,3 +250,9 @@ def test_summaries():
     assert DELTA.summary() == "byol, class-wise, 2 of 2x2, epsilon 8/255"
     assert ENCODER.summary() == "simclr, resnet18 of width 4, 8 features"
     assert CHECKPOINT.summary() == "1 tensor"
+
+
+def test_a_row_is_chosen_once():
+    twice = dataclasses.replace(DATASET, train_index=np.array([0, 1, 1, 2]))
+    with pytest.raises(ArtifactError, match=r"train\.index has a row twice"):
+        twice.check()

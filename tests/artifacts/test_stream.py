@@ -23,6 +23,7 @@ from hypothesis.extra import numpy as hnp
 from cptools.artifacts.codec import encode
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.frame import dump_json
+from cptools.artifacts.recorded import TOOLS
 from cptools.artifacts.schema import (
     KINDS,
     Checkpoint,
@@ -41,33 +42,41 @@ words = st.text(max_size=8)
 names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
 scalars = (
     st.none()
-    | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False).filter(lambda x: abs(x) != float("inf"))
-    | words
+    | st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8)
 )
 values = scalars | st.lists(scalars, max_size=3)
 digests = st.binary(max_size=4).map(lambda b: hashlib.sha256(b).hexdigest())
-entries = st.recursive(
-    st.builds(Entry, st.just("cp-dataset"), words, st.dictionaries(names, values, max_size=3)),
-    lambda inner: st.builds(
-        Entry,
-        st.from_regex("[a-z][a-z0-9-]{0,9}", fullmatch=True),
-        words,
-        st.dictionaries(names, values, max_size=3),
-        st.dictionaries(
-            names,
-            st.builds(
-                Input,
-                digests,
-                st.lists(inner, max_size=2).map(tuple),
-                st.sampled_from(["", "dataset", "delta", "encoder"]),
-            ),
-            max_size=2,
-        ),
-    ),
-    max_leaves=4,
-)
+
+
+def commands(inner):
+    """Entries of any tool, whose side inputs were made by lists of others."""
+
+    def of(tool):
+        told = TOOLS[tool]
+        named = dict.fromkeys(told.options - {"input"}, values)
+        named |= dict.fromkeys(told.flags, st.none() | st.booleans())
+        named |= {name: values for name in ("period", "z_9") if told.is_open}
+        named |= {"input": st.sampled_from(["shapes", "/ü"])} if "input" in told.options else {}
+        inputs = {"input": st.builds(Input, digests)}
+        for name, kind in told.sides.items():
+            inputs[name] = st.builds(Input, digests, inner, st.sampled_from(["", kind]))
+        versions = st.from_regex(r"([0-9]\.[0-9a-z]{1,3})?", fullmatch=True)
+        return st.builds(
+            Entry,
+            st.just(tool),
+            versions,
+            st.fixed_dictionaries({}, optional=named),
+            st.fixed_dictionaries({}, optional=inputs),
+        )
+
+    return st.sampled_from(sorted(TOOLS)).flatmap(of)
+
+
+entries = commands(st.just(()))
+for _ in range(2):
+    entries = commands(st.lists(entries, max_size=2).map(tuple))
 histories = st.lists(entries, max_size=3).map(tuple)
 sources = st.none() | st.builds(Source, words, st.dictionaries(names, values, max_size=3), digests)
 shares = st.floats(0, 1)
@@ -79,9 +88,9 @@ sides = st.integers(1, 4)
 @st.composite
 def datasets(draw):
     n, m, h, w = draw(sides), draw(st.integers(0, 3)), draw(sides), draw(sides)
-    classes = draw(st.lists(words, min_size=1, max_size=3))
+    classes = draw(st.lists(words, min_size=1, max_size=3, unique=True))
     labels = st.integers(0, len(classes) - 1)
-    index = hnp.arrays("int64", n, elements=st.integers(0, 2**62))
+    index = hnp.arrays("int64", n, elements=st.integers(0, 2**62), unique=True)
     others = draw(st.lists(words.filter("none".__ne__), max_size=3, unique=True))
     train, test = (
         draw(st.none() | hnp.arrays("int64", num, elements=st.integers(0, len(others))))

@@ -7,7 +7,6 @@ variable CPTOOLS_TRUST, names with commas between them. timm's models are timm's
 which it would fetch something from elsewhere are none here.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -18,8 +17,7 @@ from torch import nn
 
 from cptools.core.algorithms.base import Backbone
 from cptools.core.lazy import load
-
-TRUST = "CPTOOLS_TRUST"
+from cptools.trust import TRUST, vouched
 
 
 def check_trust(name: str, *, trust: bool) -> None:
@@ -32,8 +30,7 @@ def check_trust(name: str, *, trust: bool) -> None:
     Raises:
         ValueError: it is code, and neither the caller nor CPTOOLS_TRUST vouches for it.
     """
-    vouched = [word.strip() for word in os.environ.get(TRUST, "").split(",")]
-    if not (trust or name.startswith("timm:") or name in vouched):
+    if not (trust or name.startswith("timm:") or name in vouched()):
         raise ValueError(
             f"the encoder {name} is code of another package, which could do anything; if you trust"
             f" it, set the environment variable {TRUST}={name}"
