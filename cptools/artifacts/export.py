@@ -7,10 +7,12 @@ order, and the record of their corruptions. It is trusted only if the digest con
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ Pixels = NDArray[np.uint8]
 
 CLASSES_FILE = "classes.txt"
 ABOUT_FILE = "cptools.json"
+_TAKEN = "exists and is not empty; name a new folder"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,7 @@ class About:
                 arrays |= {name: arrays[name][rank] for name in ("train.images", "train.labels")}
             arrays["train.index"] = self.index
         arrays |= self.perturbation
-        if self.fields["classes"] != tuple(classes) or digest(arrays) != self.digest:
+        if _folders(self.fields["classes"]) != tuple(classes) or digest(arrays) != self.digest:
             return None
         restored = build(self.fields, arrays)
         assert isinstance(restored, Dataset)
@@ -170,7 +173,8 @@ def export_images(
 
     The number is the row in the dataset that the image came from (`train_index`, or else its own
     row), so reading the folder gives images, labels and class names back in the order of the ids.
-    The folder appears whole or not at all.
+    Of classes whose folders would be one on some disks, such as `A` and `a`, the later have a
+    number behind their names. The folder appears whole or not at all.
 
     Args:
         folder: Made here; may exist if it is empty.
@@ -193,7 +197,7 @@ def export_images(
     if len(np.unique(ids)) != len(train_labels) or (len(ids) and ids.min() < 0):
         raise ValueError("expected one id for each training image, all different and not negative")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArtifactError(f"{folder} exists and is not empty; name a new folder")
+        raise ArtifactError(f"{folder} {_TAKEN}")
     target = folder.resolve()
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -203,6 +207,7 @@ def export_images(
         ) from None
     try:
         temporary.chmod(0o777 & ~_umask())
+        classes = _folders(classes)
         (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), "utf-8")
         if about is not None:
             (temporary / ABOUT_FILE).write_bytes(about)
@@ -210,7 +215,12 @@ def export_images(
         test_ids = np.arange(len(test_labels))
         if len(test_ids):
             _write_split(temporary / "test", test_images, test_labels, test_ids, classes)
-        temporary.replace(target)  # POSIX: also over an empty folder
+        try:
+            temporary.replace(target)  # POSIX: also over an empty folder, and over no other
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise ArtifactError(f"{folder} {_TAKEN}") from None
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -223,6 +233,25 @@ def _check_class_names(classes: Sequence[str]) -> None:
             raise ArtifactError(f"class name {name!r} cannot be a folder's name; rename the class")
     if len(set(classes)) != len(classes):
         raise ArtifactError("two classes have the same name; rename one")
+
+
+def _folders(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the classes' folders, different on disks that do not tell letters apart."""
+    taken, names = {_plain(name) for name in classes}, list[str]()
+    used = set[str]()
+    for name in classes:
+        folder, number = name, 1
+        while _plain(folder) in used or (number > 1 and _plain(folder) in taken):
+            number += 1
+            folder = f"{name}-{number}"
+        used.add(_plain(folder))
+        names.append(folder)
+    return tuple(names)
+
+
+def _plain(name: str) -> str:
+    """A name as disks that tell neither case nor ways to write an accent apart compare it."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _write_split(

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from cptools import __version__
 from cptools.reports.markdown import Table
+from cptools.text import shown
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
@@ -132,8 +133,8 @@ def linked_table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
 
 
 def plain(words: str) -> str:
-    """Text, as HTML."""
-    return escape(words)
+    """Text in one line, as HTML."""
+    return escape(shown(words))
 
 
 def fold(summary: str, content: Iterable[str], count: str = "") -> str:
@@ -151,8 +152,9 @@ def fold(summary: str, content: Iterable[str], count: str = "") -> str:
 
 
 def code(lines: str) -> str:
-    """Text as it stands."""
-    return f"<pre>{plain(lines)}</pre>"
+    """Text as it stands, line by line."""
+    shown_lines = "\n".join(plain(line) for line in lines.split("\n"))
+    return f"<pre>{shown_lines}</pre>"
 
 
 def note(words: str) -> str:
@@ -162,12 +164,12 @@ def note(words: str) -> str:
 
 def link(name: str, words: str) -> str:
     """A link to the section of that name."""
-    return f'<a href="#{plain(quote(anchor(name), errors="replace"))}">{plain(words)}</a>'
+    return f'<a href="#{plain(quote(anchor(name)))}">{plain(words)}</a>'
 
 
 def anchor(name: str) -> str:
     """The name of a section, as a link calls it."""
-    return "-".join(name.split())
+    return shown("-".join(name.split()))
 
 
 def picture(data: bytes, label: str) -> str:

@@ -252,15 +252,17 @@ def _read(file: Path, names: set[str]) -> tuple[dict[str, _Told], str]:
 def _pipeline(line: Mapping[str, Any]) -> str:
     """The commands that made a report, the probe with its settings the last one."""
     from cptools.artifacts.errors import ArtifactError
-    from cptools.artifacts.history import shell
-    from cptools.artifacts.provenance import Entry, history_from_json
+    from cptools.artifacts.history import script
+    from cptools.artifacts.provenance import Entry, check_entry, history_from_json
 
     past, settings = line.get("history", []), line.get("settings", {})
     if not isinstance(past, list) or not isinstance(settings, dict):
         raise ArtifactError("it is not a list of commands; probe again")
     if not past:
         return ""
-    return shell([*history_from_json(past), Entry("cp-probe", "", settings)])
+    probe = Entry("cp-probe", "", settings)
+    check_entry(probe, "settings")
+    return script([*history_from_json(past), probe])
 
 
 def _cell(name: str, told: Sequence[tuple[_Told, str, Path]]) -> Cell:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cptools.artifacts.errors import UpstreamError  # noqa: TID253 - without numpy
 from cptools.reports.report import columns
+from cptools.text import shown
 
 if TYPE_CHECKING:
     from cptools.reports.report import Report
@@ -373,9 +374,9 @@ def _probe(line: dict[str, Any], seed: int | None) -> Probe:
         accuracy=line[f"{share}_percent"],
         low=line["low_percent"],
         high=line["high_percent"],
-        classifier=str(line.get("classifier", "")),
-        method=str(line.get("settings", {}).get("method", "")),
-        dataset=str(line.get("dataset", "")),
+        classifier=shown(line.get("classifier", "")),
+        method=shown(line.get("settings", {}).get("method", "")),
+        dataset=shown(line.get("dataset", "")),
         digest=str(line.get("dataset_sha256", "")),
         seed=seed,
         share=share,
@@ -390,7 +391,7 @@ def _finding(line: dict[str, Any]) -> Finding:
         raise ValueError("no score")
     return Finding(
         score=line["score"],
-        verdict=str(line["verdict"]),
-        dataset=str(line.get("dataset", "")),
+        verdict=shown(line["verdict"]),
+        dataset=shown(line.get("dataset", "")),
         digest=str(line.get("dataset_sha256", "")),
     )

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from cptools.text import shown
+
 if TYPE_CHECKING:
     import pandas
 
@@ -63,7 +65,7 @@ class Report:
 
     def __str__(self) -> str:
         """A sentence for each record."""
-        return "\n".join(map(sentence, self.records))
+        return "\n".join(shown(sentence(record)) for record in self.records)
 
     def to_json(self) -> str:
         """JSON lines, the form in which reports are files."""
@@ -100,14 +102,18 @@ def columns(record: Mapping[str, Any]) -> Record:
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV with a head that names every column that one of them has."""
-    table = list(rows)
+    """Rows as CSV with a head that names every column that one of them has; a line each."""
+    table = [{shown(name): _cell(value) for name, value in row.items()} for row in rows]
     names = list(dict.fromkeys(name for row in table for name in row))
     stream = io.StringIO()
     writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
     return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    return shown(value) if isinstance(value, str) else value
 
 
 def parse_report(text: str) -> Report:

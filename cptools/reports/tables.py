@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from cptools.reports.records import Audited, Condition
+from cptools.text import shown
 
 if TYPE_CHECKING:
     from cptools.core.evaluation.statistics import Comparison
@@ -290,13 +291,13 @@ def _order(told: Sequence[tuple[str, _Estimate, float]]) -> list[str]:
     text = f"Pairs whose intervals do not overlap: {pairs}; in the paper's order: {pairs - wrong}"
     if wrong:
         cells = (f"{name} ({count} of {apart[name]})" for name, count in against.most_common())
-        text += f". Against it: {', '.join(cells)}"
+        text += f". Against it: {shown(', '.join(cells))}"
     return ["", f"{text}."]
 
 
 def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table; the first is its head."""
-    escaped = ([cell.replace("|", r"\|") for cell in line] for line in table)
+    escaped = ([shown(cell).replace("|", r"\|") for cell in line] for line in table)
     head, *body = (f"| {' | '.join(line)} |" for line in escaped)
     head = head.replace("|  |", "| |", 1) if not table[0][0] else head
     return [head, "| --- " * len(table[0]) + "|", *body]

@@ -19,7 +19,8 @@ def clean_images(poisoned: "Dataset", given: "str | Dataset | None", *, need: st
     Raises:
         ValueError: they cannot be loaded, or are not those of this dataset.
     """
-    clean = clean_dataset(poisoned.source, given, need=need)
+    side = poisoned.train_images.shape[-1]
+    clean = clean_dataset(poisoned.source, given, need=need, side=side)
     rows = clean_rows(poisoned, clean)
     if clean.train_images.shape[1:] != poisoned.train_images.shape[1:]:
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cptools.artifacts import recorded  # noqa: TID253 - without numpy
 from cptools.workflows.doors import naming
 from cptools.workflows.histories import chain_name, entry, main_input
+from cptools.workflows.origins import check_bytes, check_source
 
 if TYPE_CHECKING:
     from cptools.artifacts.export import About
@@ -102,7 +103,7 @@ def as_typed(options: dict[str, Any]) -> dict[str, Any]:
     return {name: ",".join(v) if name == "classes" else v for name, v in options.items()}
 
 
-def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
+def make_dataset(path: str, options: dict[str, Any], *, side: int | None = None) -> "Dataset":
     """Make a dataset from a source: a clean one, or the one that a folder was exported from.
 
     A folder written by `cp-dataset --export`, or an archive of it, gives the exported dataset
@@ -114,6 +115,8 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
         path: name of a source, or an image folder or archive.
         options: of `cp-dataset`: limit, fraction, limit_test, classes, size, holdout, contrast,
             seed; None or absent if not given.
+        side: width in pixels of the images that are wanted, where a header names the path: others
+            are refused, and more than it should ask for. None: whatever there is.
 
     Raises:
         ValueError: an option does not apply to the source.
@@ -128,13 +131,13 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
     options = {name: value for name, value in options.items() if value is not None}
     is_clean = True
     if path == "shapes":
-        name, arrays, classes = path, *_shapes(options)
+        name, arrays, classes = path, *_shapes(options, side)
     elif path in SOURCES:
-        name, arrays, classes = path, *_torchvision(path, options)
+        name, arrays, classes = path, *_torchvision(path, options, side)
     else:
         path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
         found = _list(path, options)
-        name, arrays, classes = path_name(path), *_images(path, found, options)
+        name, arrays, classes = path_name(path), *_images(path, found, options, side)
         if found.about is not None:
             about, restored = _exported(path, found.about, arrays, classes, options)
             if restored is not None:
@@ -168,7 +171,7 @@ def make_dataset(path: str, options: dict[str, Any]) -> "Dataset":
 
 
 def clean_dataset(
-    source: "Source | None", given: "str | Dataset | None", *, need: str
+    source: "Source | None", given: "str | Dataset | None", *, need: str, side: int
 ) -> "Dataset":
     """The clean dataset of a source: given by the user, or loaded again and verified.
 
@@ -176,6 +179,7 @@ def clean_dataset(
         source: from an artifact's header.
         given: the clean dataset or its path; None: the source.
         need: what it is needed for, for the message.
+        side: width in pixels of the images of the artifact.
 
     Raises:
         ValueError: it cannot be loaded, or is not the one that the artifact was made from.
@@ -191,8 +195,9 @@ def clean_dataset(
         )
     wanted = f"the clean dataset {source.name} (sha256 {source.digest[:12]})"
     try:
-        dataset = make_dataset(source.name, source.options)
-    except (ArtifactError, OSError, ValueError, TypeError) as error:  # an untrusted header
+        options = check_source(source, _cache(), side)
+        dataset = make_dataset(source.name, options, side=side)
+    except (ArtifactError, OSError, ValueError) as error:
         raise ValueError(f"{need} needs {wanted}: {error}; or give it with `dataset`") from None
     if dataset_digest(dataset) != source.digest:
         raise ValueError(f"{need} needs {wanted}, but its source has changed; give `dataset`")
@@ -211,26 +216,36 @@ def read_given(given: "str | Dataset") -> "Dataset":
         return open_dataset(given).read()
 
 
-def _shapes(options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+def _cache() -> Path:
+    """The folder of what was downloaded."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cptools"
+
+
+def _shapes(options: dict[str, Any], side: int | None) -> tuple[Any, tuple[str, ...]]:
     from cptools.core.sources.shapes import CLASSES, shapes
 
     _allow(options, "shapes", ("limit", "limit_test", "contrast", "size", "seed"))
+    if side is not None:
+        check_bytes(options.get("limit", 1000) + options.get("limit_test", 2000), side)
     names = {"limit": "train", "limit_test": "test"}
     arrays = shapes(**{names.get(name, name): value for name, value in options.items()})
     return (*arrays, None), CLASSES
 
 
-def _torchvision(name: str, options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+def _torchvision(
+    name: str, options: dict[str, Any], side: int | None
+) -> tuple[Any, tuple[str, ...]]:
     from cptools.core.sources.resize import resize
     from cptools.core.sources.torchvision_sets import SETS
 
     choices = ("limit", "fraction", "limit_test", "classes", "size", "contrast", "seed")
     _allow(options, name, choices)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    *arrays, names = SETS[name](Path(cache) / "cptools")
+    *arrays, names = SETS[name](_cache())
     (train, labels, test, test_labels, index), classes = select_rows(
         (*arrays, None), names, options
     )
+    if side is not None:
+        check_bytes(len(train) + len(test), side)
     if "size" in options:
         train, test = (resize(images, options["size"]) for images in (train, test))
     return (train, labels, test, test_labels, index), classes
@@ -245,7 +260,9 @@ def _list(path: str, options: dict[str, Any]) -> "Listing":
     return list_images(path)
 
 
-def _images(path: str, found: "Listing", options: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+def _images(
+    path: str, found: "Listing", options: dict[str, Any], side: int | None
+) -> tuple[Any, tuple[str, ...]]:
     from cptools.artifacts.images import read_images
     from cptools.core.sources.select import relabel
 
@@ -257,6 +274,10 @@ def _images(path: str, found: "Listing", options: dict[str, Any]) -> tuple[Any, 
     )
     names = [found.train.names[row] for row in chosen.train]
     test_names = [test.names[row] for row in chosen.test]
+    if side is not None:
+        check_bytes(len(names) + len(test_names), side)
+        if "size" not in options and read_images(path, names[:1]).shape[-1] != side:
+            raise ValueError(f"its images are not {side} pixels wide, as the file tells")
     images = read_images(path, names + test_names, size=options.get("size"))
     return (
         images[: len(names)],

@@ -179,15 +179,15 @@ def build_training_views(encoder: "Encoder", views: dict[str, Any] | None = None
     Raises:
         ValueError: the augmentations in the history are invalid.
     """
-    from operator import index
-
     from cptools.core.build import build_views
+    from cptools.core.settings import SETTINGS, check_value
 
     views = views or view_settings(encoder, "quick")
     try:
-        values = cast("Settings", {**views, "pad": index(views["pad"])})
+        checked = {name: check_value(SETTINGS[name], value) for name, value in views.items()}
+        values = cast("Settings", checked)
         return build_views(values, size=encoder.input_size, mean=encoder.mean, std=encoder.std)
-    except (TypeError, ValueError, OverflowError, AttributeError) as error:  # an untrusted header
+    except ValueError as error:  # an untrusted header
         raise ValueError(
             f"the augmentations in the encoder's history are invalid: {error}; train it again"
         ) from None

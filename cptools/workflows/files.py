@@ -6,25 +6,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
-from cptools.core.settings import Setting, check_value  # noqa: TID253 - without torch
+from cptools.core.settings import check_value  # noqa: TID253 - without torch
 from cptools.workflows.datasets import SOURCES, choose, is_source, make_dataset
 from cptools.workflows.doors import check_path, check_seed, naming
+from cptools.workflows.origins import CHOICES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cptools.artifacts.schema import Artifact
     from cptools.reports.report import Report
-
-CHOICES = {
-    "limit": Setting(int, "Training images to keep, stratified by class.", 1),
-    "fraction": Setting(float, "Fraction of the training images to keep.", 0, 1),
-    "limit_test": Setting(int, "Test images to keep, stratified by class.", 1),
-    "size": Setting(int, "Image size in pixels.", 1),
-    "holdout": Setting(float, "Fraction of the training images held out for testing.", 0, 1),
-    "contrast": Setting(float, "Contrast factor.", 0, 1),
-}
-"""Options of a dataset, besides its classes and the seed."""
 
 PICTURES: "dict[str, Literal['png', 'svg']]" = {".png": "png", ".svg": "svg"}
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from cptools import __version__
 from cptools.core.defenses import DEFENSES  # noqa: TID253 - a registry, without torch
 from cptools.core.perturbations import SUITES  # noqa: TID253 - a registry, without torch
+from cptools.text import shown
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Entry, Input
@@ -52,7 +53,7 @@ def chain_name(history: "Sequence[Entry]") -> str:
                 words += [name for name in DEFENSES if name in step.parameters]
             case "cp-pretrain":
                 words += [step.parameters.get("alg")]
-    return "-".join(str(word) for word in words if word)
+    return "-".join(shown(word) for word in words if word)
 
 
 def earlier_perturbations(history: "Sequence[Entry]") -> tuple[int, ...]:
@@ -114,5 +115,5 @@ def caption(history: "Iterable[Entry]") -> str:
         if "delta" in step.inputs:
             origin = caption(step.inputs["delta"].history)
             values.insert(0, f"delta ({origin})" if origin else "delta")
-        words.append(f"{step.tool}: {' '.join(values)}")
+        words.append(shown(f"{step.tool}: {' '.join(values)}"))
     return " | ".join(words)

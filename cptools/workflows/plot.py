@@ -7,6 +7,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from cptools.reports.records import Audited, Condition, conditions_of
+from cptools.text import shown
 from cptools.workflows.clean import clean_images
 from cptools.workflows.datasets import read_given
 from cptools.workflows.deltas import poisoned_images
@@ -182,6 +183,7 @@ def draw_artifacts(
     from cptools.artifacts.schema import Dataset, Delta, Encoder
 
     clean = None
+    artifacts = [_printable(artifact) for artifact in artifacts]
     if subject == "separability" and given is not None:
         clean = read_given(given)
         artifacts = [_applied(a, clean) if isinstance(a, Delta) else a for a in artifacts]
@@ -218,6 +220,15 @@ def draw_artifacts(
         return _poisoned(artifact, given, title)
     assert isinstance(artifact, Delta)
     return _delta(artifact, given, title)
+
+
+def _printable(artifact: "Artifact") -> "Artifact":
+    """An artifact whose names fit into a line of a figure each."""
+    names = ("name", "algorithm", "architecture")
+    texts: dict[str, Any] = {n: shown(getattr(artifact, n)) for n in names if hasattr(artifact, n)}
+    if hasattr(artifact, "classes"):
+        texts["classes"] = tuple(map(shown, artifact.classes))
+    return replace(artifact, **texts)
 
 
 def _curves(encoders: "list[Encoder]", names: Sequence[str], title: str | None) -> Any:

@@ -150,7 +150,7 @@ def probe(
             tuple(
                 measure_encoder(
                     artifact,
-                    clean_dataset(artifact.source, one, need="the probe"),
+                    clean_dataset(artifact.source, one, need="the probe", side=artifact.input_size),
                     told,
                     device,
                     track,

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.export import export_dataset
 from cptools.artifacts.history import dataset_digest
 from cptools.artifacts.provenance import Entry, Input, Source
@@ -275,3 +277,40 @@ def test_a_link_in_an_archive_is_no_note(tool, exported, tmp_path):
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(info, io.BytesIO())
     tool("cp-dataset", path).refused("cptools.json is a link; pack the file itself")
+
+
+@pytest.mark.parametrize(
+    ("classes", "folders"),
+    [
+        (("A", "a", "b"), ("A", "a-2", "b")),
+        (("a-2", "a", "A"), ("a-2", "a", "A-3")),
+        (("\u00e9", "e\u0301", "\u00df", "SS"), ("\u00e9", "e\u0301-2", "\u00df", "SS-2")),
+    ],
+)  # fmt: skip
+def test_classes_have_folders_that_no_disk_takes_for_one(tmp_path, files, classes, folders):
+    clean = open_artifact(files / "clean.safetensors").read()
+    data = replace(clean, classes=(*classes, *clean.classes[len(classes) :]))
+    export_dataset(tmp_path / "out", data)
+    lines = (tmp_path / "out" / "classes.txt").read_text("utf-8").splitlines()
+    assert tuple(lines[: len(classes)]) == folders
+    assert {path.name for path in (tmp_path / "out" / "train").iterdir()} == {*lines}
+    assert data_of(make_dataset(str(tmp_path / "out"), {}), tmp_path) == data_of(data, tmp_path)
+
+
+def test_two_exports_into_one_folder_do_not_mix(tmp_path, files, monkeypatch):
+    from cptools.artifacts import export
+
+    clean = open_artifact(files / "clean.safetensors").read()
+    (tmp_path / "out").mkdir()
+    write_split = export._write_split
+
+    def second(folder, *rest):
+        monkeypatch.setattr(export, "_write_split", write_split)
+        export_dataset(tmp_path / "out", replace(clean, name="first"))
+        write_split(folder, *rest)
+
+    monkeypatch.setattr(export, "_write_split", second)
+    with pytest.raises(ArtifactError, match="out exists and is not empty; name a new folder"):
+        export_dataset(tmp_path / "out", clean)
+    assert make_dataset(str(tmp_path / "out"), {}).name == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
