@@ -132,12 +132,12 @@ def _option(name: str, value: Any) -> list[str]:
         return []
     if isinstance(value, list):
         return [word for item in value for word in _option(name, item)]
-    flag = f"--{name.replace('_', '-')}"
+    flag = _quote(f"--{name.replace('_', '-')}")
     if value is True:
         return [flag]
     text = str(value)
     # What begins with a hyphen, given to an option that takes no value, would be another option.
-    return [_quote(f"{flag}={text}")] if text.startswith("-") else [flag, _quote(text)]
+    return [f"{flag}={_quote(text)}"] if text.startswith("-") else [flag, _quote(text)]
 
 
 def _side_input(name: str, item: Input) -> list[str]:

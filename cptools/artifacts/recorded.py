@@ -5,6 +5,7 @@ other program is in it, and no option that writes, names a file or changes what 
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
@@ -102,7 +103,8 @@ def check_command(
             _refuse(f"{where}: {tool} reads no {kind or 'file'} as {name[:40]!r}")
     for name, value in parameters.items():
         is_known = name in told.options or name in told.flags
-        if not is_known and (not told.is_open or name in NEVER):
+        may_be = told.is_open and name not in NEVER and re.fullmatch("[a-z][a-z0-9_]*", name)
+        if not (is_known or may_be):
             _refuse(f"{where}: {tool} records no option {name[:40]!r}")
         problem = _problem(value)
         if is_known or tool != "cp-defend":  # where methods of other packages may be flags

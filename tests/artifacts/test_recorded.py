@@ -93,6 +93,12 @@ def test_methods_of_other_packages_add_options_but_none_that_does_something_else
             history_from_json([command(tool) | {"parameters": {name: 1}}])
 
 
+@pytest.mark.parametrize("name", ["x; id #", "x\n", "", "X", "-x", "a b", "$(id)", "\xe9"])
+def test_names_of_options_are_words(name):
+    with pytest.raises(ArtifactError, match="records no option"):
+        check_entry(Entry("cp-generate", "", {name: 1}), "settings")
+
+
 def test_side_inputs_of_side_inputs_end_somewhere():
     assert history_from_json(nested(MAX_DEPTH))
     assert len(shell(history_from_json(nested(MAX_DEPTH)))) > MAX_DEPTH
