@@ -196,7 +196,8 @@ def test_pictures_that_changed_are_noticed(tool, make, tmp_path, pictures):
     assert done.err == f"cp-probe: reading the clean dataset {folder}, which the header names\n"
     report(tool("cp-probe", tmp_path / "a", "-q"))
     (folder / "train" / "a" / "0.png").unlink()
-    tool("cp-probe", tmp_path / "a").refused("but its source has changed; give --dataset")
+    done = tool("cp-probe", tmp_path / "a", "-q")
+    done.refused("but its source has changed; give --dataset")
     shutil.rmtree(folder)
     tool("cp-probe", tmp_path / "a").refused(f"needs the clean dataset {folder} (sha256 ")
 
