@@ -142,7 +142,9 @@ NAME = "cptools_example.methods:tiny"
 def test_an_encoder_of_no_entry_is_trained_if_typed_and_read_if_trusted(folder, work, clean, made):
     encoder = made("cp-pretrain", clean, "--encoder", NAME, *TINY, o="tiny")
     assert (encoder.architecture, encoder.width, encoder.feature_dim) == (NAME, 1, 6)
-    assert f"--encoder {NAME}" in history(folder, work / "tiny")
+    printed = outside(folder, "cptools", "history", work / "tiny")
+    assert f"code of another package, {NAME}; it is commented out" in printed.stderr
+    assert all(line.startswith("# ") for line in printed.stdout.splitlines())
     repeated = outside(folder, "cp-pretrain", clean, "--encoder", NAME, "--width", 1, "-n")
     assert json.loads(repeated.stdout)["width"] == 1, "as a history tells it"
     refused = outside(folder, "cp-pretrain", clean, "--encoder", NAME, "--width", 8, "-n")
@@ -153,6 +155,9 @@ def test_an_encoder_of_no_entry_is_trained_if_typed_and_read_if_trusted(folder, 
     trust = {"CPTOOLS_TRUST": f"other:one,{NAME}"}
     trusted = outside(folder, "cp-probe", work / "tiny", "--method", "knn", **trust)
     assert (trusted.returncode, trusted.stderr) == (0, "")
+    printed = outside(folder, "cptools", "history", work / "tiny", **trust)
+    assert "\n  cp-pretrain --alg simclr" in printed.stdout
+    assert f" --encoder {NAME} " in printed.stdout
 
 
 def test_an_encoder_of_no_entry_poisons(clean, made):
