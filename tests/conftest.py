@@ -18,6 +18,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+    items.sort(key=lambda item: "slow" not in item.keywords)  # no worker waits for the last ones
     lacking = {}
     if not torch.cuda.is_available():
         lacking["gpu"] = pytest.mark.skip(reason="needs a CUDA device")

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -120,6 +121,23 @@ def same_again(bash):
 
 
 @pytest.fixture(scope="session")
+def same_again_here():
+    """As `same_again`, in this process: for histories without a side input."""
+
+    def same_again_here_(path):
+        printed = _tool("cptools", "history", path).out.decode()
+        data = None
+        for stage in printed.split("|\n"):
+            name, *arguments = shlex.split(stage)
+            done = _tool(name, *arguments, stdin=data)
+            assert (done.code, done.err) == (0, "")
+            data = done.out
+        assert data == path.read_bytes()
+
+    return same_again_here_
+
+
+@pytest.fixture(scope="session")
 def files(tmp_path_factory, make):
     """A folder of small artifacts: clean, its class-wise poison and delta, an encoder."""
     folder = tmp_path_factory.mktemp("artifacts")
@@ -170,9 +188,9 @@ def interrupt_and_carry_on(make, environment, tmp_path):
         assert process.communicate(timeout=30)[1] == b""
         assert process.returncode == 130
         assert {path.name for path in tmp_path.iterdir()} == {"whole", "saved"}
-        done = subprocess.run(command, timeout=60, **options)
+        done = _tool(*command)
         told = f"{words[0]}: resuming from {tmp_path}/saved: 1 of {total} done\n"
-        assert (done.returncode, done.stderr.decode()) == (0, told)
+        assert (done.code, done.err) == (0, told)
         assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
 
     return check

@@ -163,6 +163,6 @@ def test_device_from_the_environment(tool, files, monkeypatch):
     assert tool(*words, "--device", "cpu").code == 0
 
 
-def test_printed_history_gives_the_same_bytes(same_again, make, tmp_path, files):
+def test_printed_history_gives_the_same_bytes(same_again_here, make, tmp_path, files):
     make("cp-defend", "--mc", files / "few.safetensors", o=tmp_path / "a")
-    same_again(tmp_path / "a")
+    same_again_here(tmp_path / "a")

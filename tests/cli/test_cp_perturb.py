@@ -508,10 +508,10 @@ def test_rows_beyond_use(tool, tmp_path, clean):
     ["--kind", "rotate, shear", "--layer", "--fraction", 0.5, "--split", "both"],
 ])  # fmt: skip
 def test_printed_history_of_natural_ones_gives_the_same_bytes(
-    same_again, make, tmp_path, files, arguments
+    same_again_here, make, tmp_path, files, arguments
 ):
     make("cp-perturb", files / "clean.safetensors", *arguments, o=tmp_path / "a")
-    same_again(tmp_path / "a")
+    same_again_here(tmp_path / "a")
 
 
 def test_help_names_every_perturbation(tool):

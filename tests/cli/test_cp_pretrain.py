@@ -211,5 +211,5 @@ def test_interrupted_and_carried_on_gives_the_same_bytes(interrupt_and_carry_on,
     )  # fmt: skip
 
 
-def test_printed_history_gives_the_same_bytes(same_again, files):
-    same_again(files / "encoder.safetensors")
+def test_printed_history_gives_the_same_bytes(same_again_here, files):
+    same_again_here(files / "encoder.safetensors")

@@ -42,7 +42,7 @@ def test_what_is_random_is_not(make, tmp_path, files):
 
 
 @pytest.mark.parametrize("alg", ["simclr", "byol", "supervised"])
-def test_learners_take_it(make, same_again, tmp_path, files, alg):
+def test_learners_take_it(make, same_again_here, tmp_path, files, alg):
     encoder = make(
         "cp-pretrain", files / "few.safetensors", "--alg", alg, "--defend", "mixup:1,cutout:8",
         "--defend-at", "view", *TINY, o=tmp_path / "e",
@@ -50,7 +50,7 @@ def test_learners_take_it(make, same_again, tmp_path, files, alg):
     parameters = encoder.history[-1].parameters
     assert (parameters["defend"], parameters["defend_at"]) == ("mixup:1.0,cutout:8", "view")
     assert all(np.isfinite(a).all() for a in encoder.tensors.values())
-    same_again(tmp_path / "e")
+    same_again_here(tmp_path / "e")
 
 
 def test_history_has_every_setting(tool):

@@ -1,7 +1,8 @@
 """The effect itself: poison lowers the probe of its victims, random noise does not.
 
-On the built-in low-contrast shapes with the settings of `--recipe quick`, as `examples/shapes.sh`
-measures them over five seeds (examples/results/shapes). Victims train side by side, a thread each.
+On the built-in low-contrast shapes. The long form has the settings of `--recipe quick`, over five
+seeds as `examples/shapes.sh` measures them (examples/results/shapes); the short one trains fewer
+victims for fewer epochs. Victims train side by side, a thread each.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ from cptools.core.sources.select import channel_statistics
 from cptools.core.sources.shapes import shapes
 from cptools.core.training import Pretraining
 
-SEEDS = (0, 1, 2)
+FIVE = range(5)
 CONDITIONS = ("poison", "clean", "noise")
 EPSILON = Fraction(8, 255)
 CPU = torch.device("cpu")
@@ -44,13 +45,15 @@ Accuracies = dict[str, float]
 Measure = Callable[[Algorithm, Tensor, Tensor, Tensor, Tensor], ProbeResult]
 
 
-def effect(attacker: str, victim: str, measure: Measure, seeds: Sequence[int]) -> list[Accuracies]:
+def effect(
+    attacker: str, victim: str, measure: Measure, seeds: Sequence[int], epochs: int
+) -> list[Accuracies]:
     """Accuracy in percent of three victims a seed: of clean, of noisy and of poisoned pictures.
 
     `measure` takes a victim and features and labels of the clean training and test pictures.
     """
     victims = list(product(CONDITIONS, seeds))  # the longest first
-    measured = partial(accuracy, attacker, victim, measure)
+    measured = partial(accuracy, attacker, victim, measure, epochs)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         found = dict(zip(victims, pool.map(measured, *zip(*victims, strict=True)), strict=True))
     runs = [{condition: found[condition, seed] for condition in CONDITIONS} for seed in seeds]
@@ -58,7 +61,9 @@ def effect(attacker: str, victim: str, measure: Measure, seeds: Sequence[int]) -
     return runs
 
 
-def accuracy(attacker: str, victim: str, measure: Measure, condition: str, seed: int) -> float:
+def accuracy(
+    attacker: str, victim: str, measure: Measure, epochs: int, condition: str, seed: int
+) -> float:
     """Accuracy in percent of one victim."""
     torch.set_num_threads(1)
     arrays = shapes()
@@ -79,7 +84,7 @@ def accuracy(attacker: str, victim: str, measure: Measure, condition: str, seed:
         labels,
         learner,
         build_views(values, size=32, mean=mean, std=std),
-        epochs=values["epochs"],
+        epochs=epochs,
         batch_size=values["batch_size"],
         seed=seed,
     )
@@ -124,8 +129,11 @@ def own_classifier(
 
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
-def test_poison_lowers_the_probe_and_random_noise_does_not():
-    runs = effect("simclr", "simclr", probe, SEEDS)
+@pytest.mark.parametrize(
+    ("seeds", "epochs"), [((0, 1), 30), pytest.param(FIVE, 50, marks=pytest.mark.long)]
+)
+def test_poison_lowers_the_probe_and_random_noise_does_not(seeds, epochs):
+    runs = effect("simclr", "simclr", probe, seeds, epochs)
     mean = {condition: fmean(run[condition] for run in runs) for condition in CONDITIONS}
     assert mean["clean"] > 75
     assert mean["clean"] - mean["noise"] < 4
@@ -135,8 +143,11 @@ def test_poison_lowers_the_probe_and_random_noise_does_not():
 
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
-def test_unlearnable_noise_destroys_supervised_learning_and_random_noise_does_not():
-    for run in effect("unlearnable", "supervised", own_classifier, SEEDS[:2]):
+@pytest.mark.parametrize(
+    ("seeds", "epochs"), [((0,), 20), pytest.param(FIVE, 30, marks=pytest.mark.long)]
+)
+def test_unlearnable_noise_destroys_supervised_learning_and_random_noise_does_not(seeds, epochs):
+    for run in effect("unlearnable", "supervised", own_classifier, seeds, epochs):
         assert run["clean"] > 90
         assert run["clean"] - run["noise"] < 5
         assert run["noise"] - run["poison"] > 30
