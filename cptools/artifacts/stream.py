@@ -9,6 +9,7 @@ import logging
 import mmap
 import os
 import stat
+import struct
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -249,11 +250,14 @@ def write_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> None:
 def failure(tool: str, reason: str) -> bytes:
     """What a tool that fails sends down its pipe, so that the reader stops and says why.
 
-    A reader raises `UpstreamError` for it.
+    A reader raises `UpstreamError` for it. All bytes are ASCII, the length included: a script that
+    captures the output of a tool as text can do so if it fails.
     """
     fields = encode_failure(tool, reason)
     fields[checksum.KEY] = checksum.begin({}, fields).hexdigest()
-    return encode_header({}, {_KEY: dump_json(fields)})
+    text = encode_header({}, {_KEY: dump_json(fields)})[8:]
+    text += b" " * (-len(text) % 128 if len(text) & 128 else 0)
+    return struct.pack("<Q", len(text)) + text
 
 
 def check_inputs() -> None:

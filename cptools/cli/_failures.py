@@ -15,7 +15,14 @@ _ARTIFACTS = {
     "cptools import",
 }
 _REPORTS = {"cp-probe"}
-_TEXTS = {"--info", "--dry-run", "--help", "-h", "--version"}  # what they print is no artifact
+_TEXTS = {
+    "--info",
+    "--dry-run",
+    "-n",
+    "--help",
+    "-h",
+    "--version",
+}  # what they print is no artifact
 
 
 def send_failure(tool: str, words: Sequence[str], origin: str, reason: str) -> None:

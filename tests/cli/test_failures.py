@@ -111,6 +111,7 @@ def test_wrong_usage_is_sent_too(piped, tmp_path, words):
         ["cp-dataset", "nosuch", "--export", "x"],
         ["cp-dataset", "nosuch", "--info"],
         ["cp-generate", "--alg", "nosuch", "--dry-run"],
+        ["cp-generate", "--alg", "nosuch", "-n"],
         ["cp-visualize", "nosuch"],
         ["cptools", "history", "nosuch"],
         ["cptools", "report", "nosuch"],
@@ -141,6 +142,13 @@ def test_a_failed_probe_sends_a_line_that_reports_stop_at(piped, tool, tmp_path)
     done = tool("cptools", "report", path)
     assert (done.code, done.out) == (1, b"")
     assert done.err == f"cptools: error: cp-probe failed: {told['message']}\n"
+
+
+@pytest.mark.parametrize("length", range(0, 600, 7))
+def test_a_failure_is_ascii(tmp_path, length):
+    data = failure("cp-probe", "x" * length + "\u00e9")
+    assert data.isascii()
+    assert sent(data, tmp_path) == ("cp-probe", "x" * length + "\u00e9")
 
 
 def test_a_failure_is_no_artifact(tmp_path):
