@@ -256,7 +256,7 @@ def failure(tool: str, reason: str) -> bytes:
     fields = encode_failure(tool, reason)
     fields[checksum.KEY] = checksum.begin({}, fields).hexdigest()
     text = encode_header({}, {_KEY: dump_json(fields)})[8:]
-    text += b" " * (-len(text) % 128 if len(text) & 128 else 0)
+    text += b" " * (-len(text) % 256 if len(text) & 128 else 0)
     return struct.pack("<Q", len(text)) + text
 
 

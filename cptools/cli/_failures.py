@@ -22,7 +22,7 @@ _TEXTS = {
     "--help",
     "-h",
     "--version",
-}  # what they print is no artifact
+}  # their text is no artifact
 
 
 def send_failure(tool: str, words: Sequence[str], origin: str, reason: str) -> None:
