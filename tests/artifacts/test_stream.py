@@ -22,7 +22,6 @@ from hypothesis.extra import numpy as hnp
 
 from cptools.artifacts.codec import encode
 from cptools.artifacts.errors import ArtifactError
-from cptools.artifacts.frame import dump_json
 from cptools.artifacts.schema import (
     KINDS,
     Checkpoint,
@@ -34,6 +33,7 @@ from cptools.artifacts.schema import (
     Source,
 )
 from cptools.artifacts.stream import open_artifact, write_artifact
+from cptools.artifacts.strict_json import dump_json
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -42,7 +42,7 @@ names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True)
 scalars = (
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False).filter(lambda x: abs(x) != float("inf"))
     | words
 )
