@@ -10,7 +10,8 @@ from typing import Any
 
 import xxhash
 
-from cptools.artifacts.frame import Spec, dump_json
+from cptools.artifacts.frame import Spec
+from cptools.artifacts.strict_json import dump_json
 
 KEY = "checksum"  # of the header; the rest of the header is part of what is hashed
 

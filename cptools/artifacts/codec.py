@@ -76,7 +76,7 @@ def decode(header: object, specs: Mapping[str, Spec]) -> dict[str, Any]:
         raise ArtifactError("damaged header: no format and kind; make the file again")
     version, kind = header["format"], header["kind"]
     if type(version) is not int or not 1 <= version <= FORMAT:
-        found = str(version)[:20]
+        found = repr(version)[:20]
         raise ArtifactError(f"format {found} is not supported ({FORMAT} is); update cptools")
     if kind == FAILURE:
         fields = Fields(header, "header", ("format", "kind", "tool", "message"))
@@ -102,7 +102,12 @@ def validate(artifact: Artifact) -> None:
             )
     try:
         header = encode(artifact)
-    except (TypeError, ValueError, AttributeError):  # a field is not even of the right type
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+    ):  # a field is not even of the right type
         raise ArtifactError(
             "a field besides the tensors has another type than is documented; set it right"
         ) from None
@@ -175,7 +180,7 @@ def _delta(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:
     if 0 in _tensor(specs, "delta", _FLOATS, (None, 3, None, None)):
         raise ArtifactError("the delta is empty; make the file again")
     _refuse(specs.keys() - {"delta"})
-    epsilon = fields.text("epsilon", r"[0-9]{1,20}(/0*[1-9][0-9]{0,20})?")
+    epsilon = fields.text("epsilon", r"[0-9]{1,20}(/0{0,20}[1-9][0-9]{0,20})?")
     if Fraction(epsilon) > 1:
         fields.fail("epsilon", "is more than 1")
     return {

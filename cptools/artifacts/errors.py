@@ -4,6 +4,9 @@
 class ArtifactError(ValueError):
     """Bad input, or an output that cannot be: the message is one line, 'what; what to do'."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # names from outside may have several
+
 
 class UpstreamError(ArtifactError):
     """The tool whose output was to be read failed, and sent word of it.

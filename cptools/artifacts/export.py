@@ -26,12 +26,14 @@ from PIL import Image
 from cptools.artifacts.codec import build, decode, encode
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.fields import Fields
-from cptools.artifacts.frame import Array, dump_json, layout, load_json
+from cptools.artifacts.frame import Array, layout
 from cptools.artifacts.history import dataset_digest, digest
 from cptools.artifacts.schema import Dataset
+from cptools.artifacts.strict_json import dump_json, load_json
 
 Pixels = NDArray[np.uint8]
 
+MAX_IDS = 8_000_000  # values of `cptools.json`, which has a number or two for each image
 CLASSES_FILE = "classes.txt"
 ABOUT_FILE = "cptools.json"
 _TAKEN = "exists and is not empty; name a new folder"
@@ -96,7 +98,7 @@ def read_about(data: bytes, arrays: Mapping[str, Array]) -> About:
         ArtifactError: It is damaged, or of another format.
     """
     about = Fields(
-        load_json(data.decode("ascii", "replace")),
+        load_json(data, most=MAX_IDS),
         "about",
         ("header", "ids", "sha256"),
         ("perturbation",),

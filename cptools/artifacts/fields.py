@@ -1,11 +1,14 @@
 """Strict access to the JSON objects in a header: each value is checked for type and range."""
 
-import math
 import re
 from collections.abc import Collection
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from cptools.artifacts.errors import ArtifactError
+
+MAX_TEXT = 10_000  # characters of a name; a path may have 4096 bytes
+MAX_TEXTS = 100_000  # names in a list; the largest public dataset has 22,000 classes
+MAX_INTEGER = 1 << 20  # width, features, pixels of a side: far more than any network has
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -33,7 +36,7 @@ class Fields:
         for key in value:
             if key not in keys and key not in optional:
                 raise ArtifactError(
-                    f"unknown field {key!r} in {where}; it may need a newer cptools"
+                    f"unknown field {key[:80]!r} in {where}; it may need a newer cptools"
                 )
 
     def fail(self, key: str, problem: str) -> NoReturn:
@@ -50,7 +53,7 @@ class Fields:
     def text(self, key: str, pattern: str = r"(?s:.*)") -> str:
         """A string that matches the whole of `pattern`."""
         value = self._values[key]
-        if not isinstance(value, str) or re.fullmatch(pattern, value) is None:
+        if not _is_text(value) or re.fullmatch(pattern, value) is None:
             self.fail(key, f"is not valid text: {str(value)[:40]!r}")
         return value
 
@@ -62,10 +65,10 @@ class Fields:
         return value
 
     def integer(self, key: str) -> int:
-        """An integer of at least 1."""
+        """An integer from 1 to `MAX_INTEGER`."""
         value = self._values[key]
-        if type(value) is not int or value < 1:
-            self.fail(key, "is not a positive integer")
+        if type(value) is not int or not 1 <= value <= MAX_INTEGER:
+            self.fail(key, f"is not an integer from 1 to {MAX_INTEGER}")
         return value
 
     def channels(self, key: str, *, positive: bool) -> tuple[float, float, float]:
@@ -86,7 +89,7 @@ class Fields:
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of at least one string."""
         value = self.items(key)
-        if not value or not all(isinstance(v, str) for v in value):
+        if not 1 <= len(value) <= MAX_TEXTS or not all(map(_is_text, value)):
             self.fail(key, "is not a list of names")
         return tuple(value)
 
@@ -101,5 +104,9 @@ class Fields:
         return value
 
 
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) <= MAX_TEXT
+
+
 def _is_share(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 1  # type: ignore[arg-type,operator]
+    return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]

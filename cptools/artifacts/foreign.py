@@ -25,8 +25,11 @@ from cptools.artifacts.signatures import looks_like
 
 Array = NDArray[Any]
 
+MAX_PICKLE = 4 << 20  # bytes beside the tensors, or steps of the reader, 60 bytes of memory each
+
 _NUMPY = b"\x93NUMPY"
 _PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))  # PyTorch before 1.6
+_MAX_HEADER = 10_000  # bytes of the header of a .npy file, as in numpy; of an array they are 100
 _ROUNDING = 1e-3  # relative excess that counts as rounding
 _SMALL = 0.2  # a poison in units of epsilon uses more of its ball than this
 _CHUNK = 1 << 22  # elements handled at a time
@@ -64,6 +67,7 @@ def read_npy(path: Path) -> Array:
         ArtifactError: The file is damaged, or holds Python objects.
     """
     try:
+        _check_header(path)
         with warnings.catch_warnings(), np.errstate(over="raise"):
             warnings.simplefilter("ignore")  # of old or odd headers
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -205,6 +209,15 @@ def write_npy(values: Array, stream: Any) -> None:
     np.lib.format.write_array(stream, np.ascontiguousarray(values), allow_pickle=False)
 
 
+def _check_header(path: Path) -> None:
+    """Refuse a long header before numpy reads it whole; the size stands before it."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    size = int.from_bytes(start[8:12] if start[6:7] > b"\1" else start[8:10], "little")
+    if size > _MAX_HEADER:
+        raise ValueError(f"its header has {size} bytes")
+
+
 def _is_torch(path: Path) -> bool:
     with ZipFile(path) as file:
         parts = file.infolist()
@@ -212,6 +225,11 @@ def _is_torch(path: Path) -> bool:
         return False
     if sum(part.file_size for part in parts) > path.stat().st_size:
         raise ArtifactError(f"{path} is compressed, which torch.save does not do; save it again")
+    pickles = [part.file_size for part in parts if part.filename.endswith("/data.pkl")]
+    if max(pickles) > MAX_PICKLE:
+        raise ArtifactError(
+            f"{path} describes its tensors in {max(pickles)} bytes; save the tensor itself"
+        )
     return True
 
 

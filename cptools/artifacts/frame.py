@@ -16,10 +16,13 @@ import numpy.typing as npt
 
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.signatures import looks_like
+from cptools.artifacts.strict_json import load_json
 
 Array = npt.NDArray[Any]
 
-MAX_HEADER = 64 << 20  # bytes; ours are a few KiB, and an encoder has some hundred tensor names
+MAX_HEADER = 8 << 20  # bytes; ours are a few KiB, 100 more per tensor of an encoder
+MAX_TENSORS = 20_000  # the largest public backbones have a few thousand, a checkpoint three times
+MAX_NAME = 1000  # characters of a tensor's name
 BLOCK = 4 << 20  # bytes handled at once where tensors are checked, hashed or written
 
 # numpy name -> safetensors name, in the order of the library's own enumeration: it stores the
@@ -56,27 +59,6 @@ class Spec(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.dtype}{list(self.shape)}"
-
-
-def load_json(text: str | bytes) -> Any:
-    """Parse JSON strictly: no repeated keys, no NaN or infinity.
-
-    Raises:
-        ArtifactError: for anything else, nesting too deep included.
-    """
-    try:
-        if isinstance(text, str):
-            text.encode()  # half a surrogate pair could meet its other half when it is written
-        return json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite
-        )
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"damaged header: {error}; make the file again") from None
-
-
-def dump_json(value: object) -> str:
-    """Sorted compact JSON in ASCII: the same value gives the same text in every process."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def layout(arrays: Mapping[str, Array]) -> dict[str, Spec]:
@@ -156,6 +138,8 @@ def decode_header(text: bytes) -> tuple[dict[str, Spec], dict[str, Any]]:
     metadata = table.pop("__metadata__", {})
     if not isinstance(metadata, dict):
         raise ArtifactError("damaged header: the metadata is not an object; make the file again")
+    if len(table) > MAX_TENSORS:
+        raise ArtifactError(f"a header of {len(table)} tensors is too long; at most {MAX_TENSORS}")
     spans = sorted(_span(name, value) for name, value in table.items())
     position = 0
     for begin, end, name, _ in spans:
@@ -187,7 +171,7 @@ def _span(name: str, value: object) -> tuple[int, int, str, Spec]:
     match value:
         case {"dtype": str(code), "shape": list(shape), "data_offsets": [begin, end], **rest}:
             sizes = (*shape, begin, end)
-            is_sane = _are_sizes(sizes) and len(shape) <= 32 and _is_unicode(name)
+            is_sane = _are_sizes(sizes) and len(shape) <= 32 and _is_name(name)
             if not rest and code in _NAMES and is_sane:
                 spec = Spec(_NAMES[code], tuple(shape), begin)
                 # The product over the sizes other than 0 is what numpy has to be able to address.
@@ -203,19 +187,5 @@ def _are_sizes(values: Iterable[object]) -> bool:
     return all(type(v) is int and 0 <= v < 2**62 for v in values)
 
 
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in text)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key appears twice")
-    return result
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is not a finite number")
-    return value
+def _is_name(text: str) -> bool:
+    return len(text) <= MAX_NAME and not any("\ud800" <= c <= "\udfff" for c in text)

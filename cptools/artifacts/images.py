@@ -26,24 +26,29 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cptools.artifacts.containers import container, members, one_line, one_line_errors
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.export import ABOUT_FILE, CLASSES_FILE, Pixels, export_images
+from cptools.artifacts.signatures import looks_like
 
 __all__ = ["Files", "Listing", "Pixels", "export_images", "list_images", "read_images", "sniff"]
 
 _TEST_FOLDERS = ("test", "val")  # the first that is there
 _BATCH_BYTES = 256 << 10  # encoded bytes handed to a thread at a time
+_MAX_PIXELS = 128 << 20  # of a picture, 12 bytes of memory each; phones take up to 108 million
+_LARGE_PIXELS = 16 << 20  # from which pictures are decoded one at a time, whatever the threads
+_one_large = Lock()
 
 
 class Files(NamedTuple):
@@ -310,16 +315,21 @@ def _decode(path: Path, name: str, data: bytes, size: int | None) -> Pixels:
     try:
         formats = tuple(sorted(set(_formats().values())))
         with Image.open(io.BytesIO(data), formats=formats) as opened:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and opened.width * opened.height > limit:
+            area = opened.width * opened.height
+            if area > _MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{opened.width}x{opened.height} pixels")
             if size is not None:
                 opened.draft("RGB", (3 * size, 3 * size))  # JPEG: decoded at a half, a quarter, ...
-            image = ImageOps.exif_transpose(opened) if "exif" in opened.info else opened
-            pixels: Pixels = np.asarray(_central_square(_rgb(image), size))
+            with _one_large if area > _LARGE_PIXELS else nullcontext():
+                image = ImageOps.exif_transpose(opened) if "exif" in opened.info else opened
+                pixels: Pixels = np.asarray(_central_square(_rgb(image), size))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ArtifactError(
             f"{path}: {name} is too large to decode ({one_line(error)}); make it smaller"
+        ) from None
+    except UnidentifiedImageError:
+        raise ArtifactError(
+            f"{path}: cannot decode {name} (it is {looks_like(data[:512])}); replace or remove it"
         ) from None
     except Exception as error:  # noqa: BLE001 (Pillow's decoders raise nearly anything)
         raise ArtifactError(
@@ -339,8 +349,10 @@ def _central_square(image: Image.Image, size: int | None) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip at 255
-        levels = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+        levels = np.asarray(image).astype(np.int32).clip(0, 65535)
+        levels += 128
+        levels //= 257
+        image = Image.fromarray(levels.astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pixels")
     elif image.mode in ("P", "PA"):

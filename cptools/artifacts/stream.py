@@ -28,14 +28,13 @@ from cptools.artifacts.frame import (
     Spec,
     blocks,
     decode_header,
-    dump_json,
     encode_header,
     layout,
-    load_json,
     read_header,
     truncated,
 )
 from cptools.artifacts.schema import Artifact, Entry
+from cptools.artifacts.strict_json import dump_json, load_json
 
 __all__ = [
     "Reader",

@@ -47,6 +47,7 @@ _HINTS = {  # remedies for an OSError; most messages are clear by themselves
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.EACCES: "check the permissions",
     errno.ENOENT: "check the name",
+    errno.ENAMETOOLONG: "give a shorter one",
 }
 _MAX_MESSAGE = 600  # characters; a traceback of C++ frames is not a message
 
@@ -207,7 +208,7 @@ def _guard(name: str) -> Iterator[None]:
     except typer.Exit:
         raise
     except BaseException as error:  # noqa: BLE001 - here everything ends
-        code, reason = _report(error, name)
+        code, reason = report_error(error, name)
         if isinstance(error, UpstreamError):
             send_failure(name, _words.get(), error.tool, error.reason)
         elif reason:
@@ -218,7 +219,7 @@ def _guard(name: str) -> Iterator[None]:
         _program.reset(token)
 
 
-def _report(error: BaseException, name: str) -> tuple[int, str]:
+def report_error(error: BaseException, name: str) -> tuple[int, str]:
     """Print what went wrong, unless the user caused it.
 
     Returns:
@@ -255,7 +256,8 @@ def _explain(error: BaseException, name: str) -> tuple[int, str]:
             what = error.strerror or text or type(error).__name__
             where = f"{error.filename}: " if error.filename is not None else ""
             hint = _HINTS.get(error.errno or 0)
-            return 1, f"{where}{what}" + (f"; {hint}" if hint else "")
+            code = 2 if error.errno == errno.ENAMETOOLONG else 1  # of a name that was given
+            return code, f"{where}{what}" + (f"; {hint}" if hint else "")
         case UpstreamError():
             return 1, text
         case ValueError():

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cptools.cli import _options as opt
-from cptools.cli._app import UsageError, Version, make_app, run, say, tool
+from cptools.cli._app import UsageError, Version, make_app, report_error, run, say, tool
 from cptools.cli._streams import deliver, delivery, plan_output, resolve_input
 from cptools.reports import tables
 from cptools.reports.records import read_conditions, read_paper, read_rows
@@ -83,24 +83,19 @@ def verify(files: Files) -> None:
     Prints the kind, digest and sizes of each. The digest is the SHA-256 of the tensors, as recorded
     in histories. All files are checked; the exit code is 2 if any is invalid.
     """
-    from cptools.artifacts.errors import ArtifactError, UpstreamError
-
     if files.count("-") > 1:
         raise UsageError("- is given twice; standard input can be read only once")
-    codes = {0}
+    worst = 0
     for file in files:
         try:
             verdict = _verdict(file)
-        except UpstreamError as error:
-            say(f"error: {error}")
-            codes.add(1)
-        except (ArtifactError, UsageError, OSError) as error:
-            say(f"error: {error}")
-            codes.add(2)
+        except Exception as error:  # noqa: BLE001 - the others are looked at as well
+            code, _ = report_error(error, "cptools")
+            worst = max(worst, code)
         else:
             typer.echo(f"{shown(file)}: ok {verdict}")
-    if any(codes):
-        raise typer.Exit(max(codes))
+    if worst:
+        raise typer.Exit(worst)
 
 
 @tool(app, "report")

@@ -1,6 +1,5 @@
 """A folder of results as one HTML page: tables, figures, agreement with a paper, histories."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cptools.artifacts.strict_json import parse_json  # noqa: TID253 - without numpy
 from cptools.reports import html
 from cptools.reports.markdown import Block, Table, Text, read_markdown
 from cptools.reports.records import Audited, Condition, read_conditions
+from cptools.reports.report import read_text
 
 FIRST = "README"  # stands above the others, without a heading of its own
 
@@ -241,7 +242,7 @@ def _read(file: Path, names: set[str]) -> tuple[dict[str, _Told], str]:
     conditions, audits = read_conditions([str(file)])
     found: list[_Told] = [*conditions, *audits]
     told = {one.name: one for one in found if one.name in names}
-    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    lines = [parse_json(line) for line in read_text(file).splitlines()]
     try:
         pipelines = dict.fromkeys(_pipeline(line) for line in lines)
     except ArtifactError as error:

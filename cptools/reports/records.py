@@ -1,6 +1,5 @@
 """Reports of `cp-probe`: read, and grouped into conditions, whose lines differ by their seeds."""
 
-import json
 import math
 import re
 from collections import Counter
@@ -11,7 +10,8 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cptools.artifacts.errors import UpstreamError  # noqa: TID253 - without numpy
-from cptools.reports.report import columns
+from cptools.artifacts.strict_json import parse_json  # noqa: TID253 - without numpy
+from cptools.reports.report import columns, read_text
 from cptools.text import shown
 
 if TYPE_CHECKING:
@@ -306,8 +306,8 @@ def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
         ValueError: the file holds no such object, or none of the names.
     """
     try:
-        values = json.loads(file.read_text("utf-8"))
-        paper = {name: float(value) for name, value in values.items()}
+        values = parse_json(read_text(file))
+        paper = {name: float(_number(value)) for name, value in values.items()}
         if not all(0 <= value <= 100 for value in paper.values()):
             raise ValueError("no accuracy")
     except OSError as error:
@@ -318,9 +318,8 @@ def read_paper(file: Path, names: Collection[str]) -> dict[str, float]:
             ' {"clean.simclr": 91.8}, in percent'
         ) from None
     if not paper.keys() & set(names):
-        raise ValueError(
-            f"{file} has no values for {', '.join(names)}; it has {', '.join(paper) or 'nothing'}"
-        )
+        told = " ".join(", ".join([*paper][:6]).split()) or "nothing"
+        raise ValueError(f"{file} has no values for {', '.join(names)}; it has {told}")
     return {name: value for name, value in paper.items() if name in names}
 
 
@@ -328,7 +327,7 @@ def _text(file: str) -> str:
     if file == "-":
         raise ValueError("reports are named by their files; give files")
     try:
-        return Path(file).read_text("utf-8")
+        return read_text(Path(file))
     except UnicodeDecodeError:
         return ""  # no report
     except OSError as error:
@@ -340,7 +339,7 @@ def _read(file: str, text: str, seed: int | None) -> list[tuple[dict[str, Any], 
     reports: list[tuple[dict[str, Any], Probe | Finding]] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            told = json.loads(line)
+            told = parse_json(line)
             if told.get("kind") == "failure":
                 raise UpstreamError(str(told["tool"]), str(told["message"]))
             reports.append((told, _line(told, seed)))
@@ -371,9 +370,9 @@ def _line(told: dict[str, Any], seed: int | None) -> Probe | Finding:
 def _probe(line: dict[str, Any], seed: int | None) -> Probe:
     share = next((name for name in _SHARES if f"{name}_percent" in line), "accuracy")
     probe = Probe(
-        accuracy=line[f"{share}_percent"],
-        low=line["low_percent"],
-        high=line["high_percent"],
+        accuracy=_number(line[f"{share}_percent"]),
+        low=_number(line["low_percent"]),
+        high=_number(line["high_percent"]),
         classifier=shown(line.get("classifier", "")),
         method=shown(line.get("settings", {}).get("method", "")),
         dataset=shown(line.get("dataset", "")),
@@ -387,11 +386,19 @@ def _probe(line: dict[str, Any], seed: int | None) -> Probe:
 
 
 def _finding(line: dict[str, Any]) -> Finding:
-    if not 0 <= line["score"] < math.inf:
+    score = _number(line["score"])
+    if not 0 <= score < math.inf:
         raise ValueError("no score")
     return Finding(
-        score=line["score"],
+        score=score,
         verdict=shown(line["verdict"]),
         dataset=shown(line.get("dataset", "")),
         digest=str(line.get("dataset_sha256", "")),
     )
+
+
+def _number(value: object) -> float:
+    """A number as it stands; of bool and text that passes for one a TypeError."""
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return value  # type: ignore[return-value]

@@ -5,12 +5,16 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from cptools.artifacts.strict_json import parse_json  # noqa: TID253 - without numpy
 from cptools.text import shown
 
 if TYPE_CHECKING:
     import pandas
+
+MAX_BYTES = 64 << 20  # of a file of reports; a line has some KiB
 
 Record = dict[str, Any]
 """A line of a report; keys are stable, units in their names."""
@@ -116,6 +120,20 @@ def _cell(value: object) -> object:
     return shown(value) if isinstance(value, str) else value
 
 
+def read_text(file: Path) -> str:
+    """The text of a file of reports or of a paper's values.
+
+    Raises:
+        ValueError: it is not UTF-8, or longer than `MAX_BYTES`.
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{file} is larger than {MAX_BYTES >> 20} MiB; give reports of cp-probe")
+    return data.decode()
+
+
 def parse_report(text: str) -> Report:
     """Inverse of `Report.to_json`.
 
@@ -125,11 +143,12 @@ def parse_report(text: str) -> Report:
     records = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-            raise ValueError(f"line {number} is not a report of `cp.probe`; is it truncated?")
+            record = parse_json(line)
+            sentence(record)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise ValueError(
+                f"line {number} is not a report of `cp.probe`; is it truncated?"
+            ) from None
         records.append(record)
     if not records:
         raise ValueError("no report of `cp.probe`; write one with `cp.save`")

@@ -81,8 +81,11 @@ def run_work(
     track = tracker(progress)
     for _ in track(work.run(), total=total - done(), describe=describe, label=label):
         if path is not None and (time.monotonic() - saved > SAVE_EVERY or done() == total):
+            _check_finite(work, f"{done()} of {total}")
             _save(work, path, command)
             saved = time.monotonic()
+    if path is None:
+        _check_finite(work, f"{done()} of {total}")
 
 
 def check_checkpoint(checkpoint: "str | os.PathLike[str] | None") -> None:
@@ -111,6 +114,20 @@ def fingerprint(command: "Entry") -> str:
 
     text = json.dumps(history_to_json([command]), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_finite(work: Work, progress: str) -> None:
+    """Refuse weights that no artifact could hold; a loss is computed before the step it leads to.
+
+    Raises:
+        FloatingPointError: one is not finite.
+    """
+    for name, tensor in work.state().items():
+        is_learned = name.startswith(("model.", "poison."))
+        if is_learned and tensor.is_floating_point() and not tensor.isfinite().all():
+            raise FloatingPointError(
+                f"training diverged ({name} is not finite after {progress}); use a lower `lr`"
+            )
 
 
 def _save(work: Work, path: Path, command: "Entry") -> None:

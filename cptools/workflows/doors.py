@@ -119,7 +119,7 @@ def check_count(value: object, *, name: str, least: int = 1) -> int:
         number = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = -1
-    if number < least:
+    if not least <= number < 2**63:  # what a header may hold
         raise ValueError(
             f"`{name}` {value!r} is no whole number from {least}; give one, such as"
             f" `{name}={least}`"

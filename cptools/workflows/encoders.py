@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from cptools.core.views import Views
 
 
+_WIDE = 1024  # width from which a tensor has to have that many rows or columns
+
+
 def open_encoder(path: "str | os.PathLike[str]") -> "Callable[[], Encoder]":
     """Open an encoder file and check its header; the function returned reads it.
 
@@ -60,14 +63,19 @@ def build_backbone(
         raise ValueError(
             f"unknown architecture {encoder.architecture!r}; this version has {', '.join(ENCODERS)}"
         )
-    network = build_encoder(
-        encoder.architecture, encoder.width, size=encoder.input_size, trust=trust
-    )
     weights = {
         name.removeprefix("backbone."): torch.from_numpy(array)
         for name, array in encoder.tensors.items()
         if name.startswith("backbone.")
     }
+    if encoder.width > max(_WIDE, *(max(w.shape, default=0) for w in weights.values())):
+        raise ValueError(  # before a network of that width takes memory
+            f"the weights are not those of {encoder.architecture} of width {encoder.width}, as no"
+            " tensor is that large; give an encoder of cp-pretrain"
+        )
+    network = build_encoder(
+        encoder.architecture, encoder.width, size=encoder.input_size, trust=trust
+    )
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -107,10 +107,10 @@ def load_report(path: str | os.PathLike[str]) -> "Report":
     Raises:
         ValueError: it is none.
     """
-    from cptools.reports.report import parse_report
+    from cptools.reports.report import parse_report, read_text
 
     try:
-        return parse_report(Path(path).read_text("utf-8"))
+        return parse_report(read_text(Path(path)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -1,5 +1,6 @@
 """Perturbations of others as deltas, and deltas for others: `cptools import`, `cptools export`."""
 
+import io
 import logging
 import os
 from collections.abc import Mapping
@@ -151,7 +152,12 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with _limited(path) as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
+        tensors = _tensors(content)
+        size = path.stat().st_size
+        if any(tensor.untyped_storage().nbytes() > size for tensor in tensors.values()):
+            raise ValueError("a tensor is larger than the file")
     except Exception as error:  # noqa: BLE001 - a damaged file raises nearly anything
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and found:
@@ -162,7 +168,21 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
         raise ArtifactError(
             f"{path} is truncated or damaged, or not a PyTorch file; get it again"
         ) from None
-    return _tensors(content)
+    return tensors
+
+
+def _limited(path: Path) -> "io.BufferedReader":
+    """A file that ends after so many reads as no state dict takes: PyTorch reads step by step."""
+    from cptools.artifacts.foreign import MAX_PICKLE
+
+    class Limited(io.BufferedReader):
+        left = MAX_PICKLE
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.left -= 1
+            return super().read(size) if self.left > 0 else b""
+
+    return Limited(io.FileIO(path))
 
 
 def as_array(tensor: "Tensor") -> "NDArray[Any]":

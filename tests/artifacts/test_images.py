@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cptools.artifacts import images
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.images import export_images, list_images, read_images, sniff
 
@@ -285,9 +286,11 @@ def test_encrypted_zip(tmp_path):
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     path = pack(tmp_path / "x", {"train/c/0.png": encode(picture(0, width=30))}, "tar")  # 240
-    for limit in (200, 100):  # Pillow warns up to twice the limit, then raises
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        refuse(path, "train/c/0.png is too large to decode")
+    monkeypatch.setattr(images, "_MAX_PIXELS", 200)
+    refuse(path, "train/c/0.png is too large to decode")
+    monkeypatch.setattr(images, "_MAX_PIXELS", 10**9)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow raises from twice that
+    refuse(path, "train/c/0.png is too large to decode")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 240)
     assert read_all(path).shape == (1, 3, 8, 30)
 

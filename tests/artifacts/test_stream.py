@@ -22,7 +22,6 @@ from hypothesis.extra import numpy as hnp
 
 from cptools.artifacts.codec import encode
 from cptools.artifacts.errors import ArtifactError
-from cptools.artifacts.frame import dump_json
 from cptools.artifacts.recorded import TOOLS
 from cptools.artifacts.schema import (
     KINDS,
@@ -35,6 +34,7 @@ from cptools.artifacts.schema import (
     Source,
 )
 from cptools.artifacts.stream import open_artifact, write_artifact
+from cptools.artifacts.strict_json import dump_json
 
 DIGEST = "0123456789abcdef" * 4
 

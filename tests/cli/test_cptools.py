@@ -121,6 +121,40 @@ def test_verify_goes_through_all(folder):
     ]
 
 
+def test_verify_goes_on_whatever_a_file_does(tool, folder, monkeypatch):
+    from cptools.cli import cptools
+
+    check = cptools._verdict
+
+    def fails(file):
+        if file == "a":
+            raise OverflowError("a number is too large")
+        return check(file)
+
+    monkeypatch.setattr(cptools, "_verdict", fails)
+    good = folder / "a.safetensors"
+    done = tool("cptools", "verify", "a", good)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert done.out.decode().startswith(f"{good}: ok ")
+    done = tool("cptools", "verify", "missing", "a", good)
+    assert (done.code, done.err.count("\n")) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cptools", "verify", "x" * 300),
+        ("cp-dataset", "x" * 300),
+        ("cp-dataset", "shapes", "--limit", "20", "-o", "x" * 300),
+        ("cp-probe", "x" * 300),
+        ("cptools", "report", "x" * 300),
+    ],
+    ids=["verify", "input", "output", "encoder", "report"],
+)
+def test_a_name_too_long_is_bad_use(tool, words):
+    tool(*words).refused("ile name too long")
+
+
 def test_verify_finds_bad_contents(folder, dataset):
     data = bytearray((folder / "a.safetensors").read_bytes())
     data[data.index(b"}}") :] = data[data.index(b"}}") :].replace(

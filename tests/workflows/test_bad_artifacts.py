@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import cptools as cp
+from cptools.workflows.encoders import build_backbone
 
 MADE = {  # fields that make of a good dataset a bad one, and what is said of it
     "float images": (lambda d: {"train_images": d.train_images / np.float32(255)}, "give uint8"),
@@ -200,8 +201,8 @@ def test_no_function_takes_a_bad_delta(data, poisoned, change, told):
         ),
         (lambda e: {"tensors": {}}, "no backbone"),
         (lambda e: {"tensors": {**e.tensors, "x": np.zeros(1)}}, "'x' is not part of this kind"),
-        (lambda e: {"input_size": 0}, "input_size is not a positive integer"),
-        (lambda e: {"width": 4.0}, "width is not a positive integer"),
+        (lambda e: {"input_size": 0}, "input_size is not an integer from 1"),
+        (lambda e: {"width": 4.0}, "width is not an integer from 1"),
     ],
 )  # fmt: skip
 def test_no_function_takes_a_bad_encoder(data, encoder, change, told):
@@ -276,3 +277,9 @@ def test_values_of_a_paper_are_of_the_conditions(paper):
         "accuracy_percent": 50, "low_percent": 40, "high_percent": 60, "settings": {"method": "x"},
     }  # fmt: skip
     refused(lambda: cp.plot(reports={"a": cp.Report((record,))}, paper=paper), "`paper` ")
+
+
+def test_a_network_too_wide_for_its_weights_is_not_built(encoder):
+    wide = replace(encoder, width=1 << 20)
+    with pytest.raises(ValueError, match="of width 1048576, as no tensor is that large; give"):
+        build_backbone(wide, torch.device("cpu"))
