@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cptools.artifacts.atomic import sync_folder
 from cptools.artifacts.codec import build, decode, encode
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.fields import Fields
 from cptools.artifacts.frame import Array, dump_json, layout, load_json
 from cptools.artifacts.history import dataset_digest, digest
+from cptools.artifacts.leftovers import temporary_folder
 from cptools.artifacts.schema import Dataset
 
 Pixels = NDArray[np.uint8]
@@ -195,14 +196,7 @@ def export_images(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArtifactError(f"{folder} exists and is not empty; name a new folder")
     target = folder.resolve()
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise ArtifactError(
-            f"cannot make {folder}: {error.strerror}; name a folder in a writable one"
-        ) from None
-    try:
-        temporary.chmod(0o777 & ~_umask())
+    with _beside(target, folder) as temporary:
         (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), "utf-8")
         if about is not None:
             (temporary / ABOUT_FILE).write_bytes(about)
@@ -210,10 +204,22 @@ def export_images(
         test_ids = np.arange(len(test_labels))
         if len(test_ids):
             _write_split(temporary / "test", test_images, test_labels, test_ids, classes)
+        os.sync()  # one for all is faster than one for each image
         temporary.replace(target)  # POSIX: also over an empty folder
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        sync_folder(target.parent)
+
+
+@contextmanager
+def _beside(target: Path, folder: Path) -> Iterator[Path]:
+    """A temporary folder beside a target, which the user calls `folder`."""
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(temporary_folder(target.parent))
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot make {folder}: {error.strerror}; name a folder in a writable one"
+            ) from None
+        yield temporary
 
 
 def _check_class_names(classes: Sequence[str]) -> None:
@@ -243,9 +249,3 @@ def _write_split(
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(write, range(len(labels))):
             pass
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
