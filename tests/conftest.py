@@ -1,6 +1,8 @@
-"""One thread, one hypothesis profile, and the markers of what this machine may lack."""
+"""One thread, one hypothesis profile, and the markers of what is left out here."""
 
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of the BLAS of numpy, too, and of processes that tests start
 
 import pytest
 import torch
@@ -11,7 +13,11 @@ settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True
 settings.load_profile("ci")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "long" not in config.option.markexpr:
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
     lacking = {}
     if not torch.cuda.is_available():
         lacking["gpu"] = pytest.mark.skip(reason="needs a CUDA device")
