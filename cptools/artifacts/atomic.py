@@ -119,6 +119,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise ArtifactError(f"cannot write {path}: folder {folder} is read-only; give another")
 
 
+def is_direct(path: str | os.PathLike[str]) -> bool:
+    """Whether `atomic_write` writes there directly: standard output, a pipe or a device."""
+    return str(path) in _STDOUT or _is_direct(path, _status(path))
+
+
 def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
     try:
         return Path(path).stat()
