@@ -13,9 +13,10 @@ as the tools' files do. Below them, `cptools.core` holds the methods as function
 `cptools.artifacts` the file format. Importing this package imports neither torch nor numpy.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as in `typing`, whose import takes longer than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from cptools.reports.report import Report as Report
     from cptools.workflows.artifacts import Dataset as Dataset
     from cptools.workflows.artifacts import Delta as Delta
@@ -55,7 +56,7 @@ _WHERE = {
 __all__ = [*_WHERE, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

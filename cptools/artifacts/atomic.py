@@ -1,17 +1,18 @@
 """Output files that appear whole or not at all."""
 
+import errno
 import io
 import os
-import secrets
 import stat
 import sys
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.leftovers import temporary_file
 
 _begun: "weakref.WeakSet[Any]" = weakref.WeakSet()  # standard outputs that were written to
 
@@ -23,8 +24,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open `path` for writing bytes; it is replaced when the block ends well, else left alone.
 
     The bytes go to a temporary file in the same folder, which is synced, renamed over the target,
-    and removed whatever happens, Ctrl-C included. The mode of an existing file is kept, and a
-    symbolic link stays a link. `-` is standard output; it, pipes and devices are written directly.
+    and removed whatever happens, Ctrl-C included; after SIGKILL or a power cut the next run that
+    writes into the folder removes it. The mode of an existing file is kept, and a symbolic link
+    stays a link. `-` is standard output; it, pipes and devices are written directly.
 
     Raises:
         ArtifactError: if standard output is closed.
@@ -40,19 +42,35 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield stream
         return
     target = Path(os.path.realpath(path))
-    # The name does not depend on the target's, which may be as long as names can be.
-    temporary = target.with_name(f".cptools-{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as stream:
+        with (
+            temporary_file(target.parent) as (descriptor, temporary),
+            open(descriptor, "wb", closefd=False) as stream,
+        ):
             if old is not None:
-                os.fchmod(stream.fileno(), stat.S_IMODE(old.st_mode))
+                os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+            os.fsync(descriptor)
+            temporary.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        error.filename = str(path)  # none, or that of the temporary file
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlast a power cut."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # It may be written to but not listed, or its file system has no such thing.
+        if error.errno not in (errno.EACCES, errno.EINVAL):
+            raise
 
 
 @contextmanager
@@ -99,6 +117,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise ArtifactError(f"cannot write {path}: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ArtifactError(f"cannot write {path}: folder {folder} is read-only; give another")
+
+
+def is_direct(path: str | os.PathLike[str]) -> bool:
+    """Whether `atomic_write` writes there directly: standard output, a pipe or a device."""
+    return str(path) in _STDOUT or _is_direct(path, _status(path))
 
 
 def _status(path: str | os.PathLike[str]) -> os.stat_result | None:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
-import tempfile
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cptools.artifacts.atomic import sync_folder
 from cptools.artifacts.codec import build, decode, encode
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.fields import Fields
 from cptools.artifacts.frame import Array, layout
 from cptools.artifacts.history import dataset_digest, digest
+from cptools.artifacts.leftovers import temporary_folder
 from cptools.artifacts.schema import Dataset
 from cptools.artifacts.strict_json import dump_json, load_json
 
@@ -201,14 +202,7 @@ def export_images(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArtifactError(f"{folder} {_TAKEN}")
     target = folder.resolve()
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise ArtifactError(
-            f"cannot make {folder}: {error.strerror}; name a folder in a writable one"
-        ) from None
-    try:
-        temporary.chmod(0o777 & ~_umask())
+    with _beside(target, folder) as temporary:
         classes = _folders(classes)
         (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), "utf-8")
         if about is not None:
@@ -217,15 +211,27 @@ def export_images(
         test_ids = np.arange(len(test_labels))
         if len(test_ids):
             _write_split(temporary / "test", test_images, test_labels, test_ids, classes)
+        os.sync()  # one for all is faster than one for each image
         try:
             temporary.replace(target)  # POSIX: also over an empty folder, and over no other
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             raise ArtifactError(f"{folder} {_TAKEN}") from None
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        sync_folder(target.parent)
+
+
+@contextmanager
+def _beside(target: Path, folder: Path) -> Iterator[Path]:
+    """A temporary folder beside a target, which the user calls `folder`."""
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(temporary_folder(target.parent))
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot make {folder}: {error.strerror}; name a folder in a writable one"
+            ) from None
+        yield temporary
 
 
 def _check_class_names(classes: Sequence[str]) -> None:
@@ -274,9 +280,3 @@ def _write_split(
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(write, range(len(labels))):
             pass
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

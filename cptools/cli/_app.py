@@ -16,6 +16,7 @@ pipe; 128 + n for signal n. A tool is
 import errno
 import functools
 import inspect
+import io
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TextIO, TypeVar
 
 import typer
 
@@ -44,11 +45,13 @@ _HINTS = {  # remedies for an OSError; most messages are clear by themselves
     errno.ENOSPC: "free some space or write elsewhere",
     errno.EDQUOT: "free some space or write elsewhere",
     errno.EFBIG: "allow larger files (ulimit -f) or write elsewhere",
+    errno.ENOMEM: "use fewer or smaller images, or allow more memory (ulimit -v)",
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.EACCES: "check the permissions",
     errno.ENOENT: "check the name",
     errno.ENAMETOOLONG: "give a shorter one",
 }
+_NO_MEMORY = re.compile("failed to map segment|cannot allocate memory", re.IGNORECASE)
 _MAX_MESSAGE = 600  # characters; a traceback of C++ frames is not a message
 
 
@@ -133,11 +136,12 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes `sys.argv`.
     """
     name = str(app.info.name)
-    command = typer.main.get_command(app)
     args = list(sys.argv[1:] if arguments is None else arguments)
     token = _words.set(tuple(args))
     try:
         with _guard(name):
+            _check_streams()
+            command = typer.main.get_command(app)
             code = command.main(args=args, prog_name=name, standalone_mode=False)
             return code if isinstance(code, int) else 0
     except typer.Exit as end:
@@ -146,12 +150,40 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         _words.reset(token)
 
 
+CLOSED_OUTPUT = "standard output is closed; use -o FILE or a pipe"
+
+
+class _ClosedOutput(io.TextIOBase):
+    """Standard output where it was closed before the start: what it is given is an error."""
+
+    closed = True
+
+    def write(self, _text: str) -> int:
+        raise UsageError(CLOSED_OUTPUT)
+
+    def flush(self) -> None:
+        """Nothing is waiting."""
+
+
+def _check_streams() -> None:
+    """Keep closed standard streams from becoming files that are opened later."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    if sys.stdout is None:
+        sys.stdout = _ClosedOutput()
+
+
 def say(message: str, *, quiet: bool = False) -> None:
     """Print one line on stderr, after the name of the program."""
     if not quiet and sys.stderr is not None:
-        with suppress(OSError):
+        try:
             sys.stderr.write(f"{_program.get()}: {_one_line(message)}\n")
             sys.stderr.flush()
+        except OSError:
+            _discard(sys.stderr)
 
 
 class _Remarks(logging.Handler):
@@ -266,6 +298,8 @@ def _explain(error: BaseException, name: str) -> tuple[int, str]:
             return 1, text
         case MemoryError():
             return 1, "out of memory; use fewer or smaller images, or a smaller --batch-size"
+        case ImportError() if found := _NO_MEMORY.search(text):  # of a library
+            return 1, f"out of memory ({found[0]}); allow more (ulimit -v)"
         case RuntimeError() if "memory" in text and ("out of" in text or "alloc" in text):
             first = text.strip().split("\n")[0].split(". ")[0]
             return 1, f"out of memory ({first}); use a smaller --batch-size"
@@ -315,28 +349,39 @@ def _end_stdout(*, is_lost: bool) -> None:
         if not is_lost:
             sys.stdout.flush()
             return
+    _discard(sys.stdout)
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Let what is left in a stream, and all that follows, go nowhere."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
         os.close(nowhere)
 
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, unless they are ignored."""
+    """Let Ctrl-C, SIGTERM and SIGHUP unwind the stack, unless they are ignored.
+
+    They are no `KeyboardInterrupt`, which other code may catch.
+    """
 
     def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # the clean-up is not to be interrupted
+        # The clean-up is not to be interrupted, but by an impatient user.
+        again = signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN
+        signal.signal(number, again)
         raise _Terminated(number)
 
-    changed = []
+    before = {}
     with suppress(ValueError):  # only the main thread may
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if handler in (signal.SIG_DFL, signal.default_int_handler):
+                before[number] = handler
                 signal.signal(number, stop)
-                changed.append(number)
     try:
         yield
     finally:
-        for number in changed:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -10,12 +10,13 @@ import re
 import select
 import stat
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from cptools.cli._app import UsageError, say
+from cptools.cli._app import CLOSED_OUTPUT, UsageError, say
 from cptools.cli._failures import STDOUT
 
 if TYPE_CHECKING:
@@ -88,6 +89,45 @@ def check_one_stdin(**inputs: str | Sequence[str] | None) -> None:
         raise UsageError(f"{users[-1]} reads standard input twice; give a file")
 
 
+def check_apart(
+    inputs: Iterable[str | None] = (), **outputs: str | os.PathLike[str] | None
+) -> None:
+    """Make sure that no two outputs are the same file, nor a checkpoint and an input.
+
+    Another output may replace an input, which was read by then.
+
+    Args:
+        inputs: what `resolve_input` returned, and the values of options; None for nothing.
+        **outputs: files by the names of their options; None for nothing.
+    """
+    from cptools.workflows.datasets import SOURCES
+
+    def file(path: str | os.PathLike[str], stream: str) -> str:
+        return f"/dev/{stream}" if path == "-" else str(path)
+
+    written = [(f"--{n}", file(path, "stdout")) for n, path in outputs.items() if path is not None]
+    given = [path for path in inputs if path is not None and path not in SOURCES]
+    read = [("the input", file(path, "stdin")) for path in given]
+    pairs = [*combinations(written, 2)]
+    pairs += [(one, other) for one in written if one[0] == "--checkpoint" for other in read]
+    for (first, path), (second, same) in pairs:
+        if _marks(path) & _marks(same):
+            raise UsageError(
+                f"{first} {path} and {second} {same} are the same file; give two different ones"
+            )
+
+
+def _marks(path: str) -> set[object]:
+    """What a file shares with no other: its real path and its inode. Devices have neither."""
+    try:
+        status = Path(path).stat()
+    except OSError:  # not there yet
+        return {os.path.realpath(path)}
+    if stat.S_ISCHR(status.st_mode):
+        return set()
+    return {os.path.realpath(path), (status.st_dev, status.st_ino)}
+
+
 def is_report(path: str) -> bool:
     """Whether the input that `resolve_input` returned starts like JSON, unlike an artifact.
 
@@ -135,8 +175,8 @@ def plan_output(o: str | None, *, default_name: str) -> str:
         if _is_terminal(o):
             raise UsageError(f"cannot write binary data to a terminal, which {o} is; use a file")
         return o
-    if sys.stdout is None:
-        raise UsageError("standard output is closed; use -o FILE or a pipe")
+    if sys.stdout is None or sys.stdout.closed:
+        raise UsageError(CLOSED_OUTPUT)
     if not sys.stdout.isatty():
         return "-"
     if o is not None:

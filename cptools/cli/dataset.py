@@ -9,7 +9,7 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._streams import deliver, is_stdout, plan_output, resolve_input
+from cptools.cli._streams import check_apart, deliver, is_stdout, plan_output, resolve_input
 from cptools.text import shown
 from cptools.workflows.datasets import (
     SOURCES,
@@ -127,6 +127,7 @@ def dataset(
     if output is not None or not (export is not None or info or as_json):
         name = "dataset" if path == "-" else path_name(path)
         target = plan_output(output, default_name=f"{name}.dataset.safetensors")
+    check_apart(output=target, export=export)
     if is_source(path):
         made = make_dataset(path, options)
     else:

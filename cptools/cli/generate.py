@@ -8,7 +8,14 @@ import typer
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, tool
 from cptools.cli._progress import bar
-from cptools.cli._streams import check_one_stdin, deliver, is_stdout, plan_output, resolve_input
+from cptools.cli._streams import (
+    check_apart,
+    check_one_stdin,
+    deliver,
+    is_stdout,
+    plan_output,
+    resolve_input,
+)
 from cptools.core.poisons import ATTACKS, attack_settings  # noqa: TID253 - a registry, without torch
 from cptools.workflows import generate as work
 from cptools.workflows.checkpoints import check_checkpoint
@@ -87,6 +94,7 @@ def generate(
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     check_one_stdin(input=path, init=init)
     outputs = _plan_outputs(output, delta, f"{alg}-{settings['mode']}")
+    check_apart([path, init], output=outputs, delta=delta, checkpoint=checkpoint)
     check_checkpoint(checkpoint)
     reader = open_dataset(path)
     start = None if init is None else read_delta(init)
@@ -119,8 +127,6 @@ def _plan_outputs(output: str | None, delta: str | None, name: str) -> str | Non
     """Where the dataset goes; None for nowhere, where the delta takes stdout."""
     if delta is not None:
         plan_output(delta, default_name="")
-        if delta == output and not is_stdout(delta) and not delta.startswith("/dev/"):
-            raise UsageError(f"dataset and delta both go to {delta}; give two different files")
     if is_stdout(delta):
         if is_stdout(output):
             raise UsageError("dataset and delta both go to stdout; give one of them a file")

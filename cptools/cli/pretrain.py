@@ -8,7 +8,13 @@ import typer
 from cptools.cli import _options as opt
 from cptools.cli._app import Version, end_dry_run, make_app, run, tool
 from cptools.cli._progress import bar
-from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
+from cptools.cli._streams import (
+    check_apart,
+    check_one_stdin,
+    deliver,
+    plan_output,
+    resolve_input,
+)
 from cptools.core.algorithms import ALGORITHMS  # noqa: TID253 - a registry, without torch
 from cptools.core.defenses import ON_THE_FLY  # noqa: TID253 - a registry, without torch
 from cptools.core.recipes import pretrain_settings as table  # noqa: TID253 - without torch
@@ -79,6 +85,7 @@ def pretrain(
     """
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     target = "-" if dry_run else plan_output(output, default_name=f"{alg}.encoder.safetensors")
+    check_apart([path, watch, labels_from], output=target, checkpoint=checkpoint)
     check_checkpoint(checkpoint)
     check_one_stdin(input=path, watch=watch, labels_from=labels_from)
     reader = open_dataset(path)

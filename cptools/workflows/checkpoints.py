@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -96,14 +97,20 @@ def check_checkpoint(checkpoint: "str | os.PathLike[str] | None") -> None:
     """
     if checkpoint is None:
         return
-    from cptools.artifacts.atomic import check_writable
+    from cptools.artifacts.atomic import check_writable, is_direct
     from cptools.artifacts.stream import open_artifact
 
     with naming("checkpoint"):
         path = check_path(checkpoint, name="checkpoint")
         check_writable(path)
+        if is_direct(path):
+            raise ValueError(f"{path} cannot be read again; name a file")
         if Path(path).exists():
-            open_artifact(path, expect=("checkpoint",)).close()
+            with _whole():
+                reader = open_artifact(path)
+            reader.close()
+            if reader.kind != "checkpoint":
+                raise ValueError(f"{path}: is of kind {reader.kind}; give one of kind checkpoint")
 
 
 def fingerprint(command: "Entry") -> str:
@@ -130,6 +137,18 @@ def _check_finite(work: Work, progress: str) -> None:
             )
 
 
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Say what to do about a checkpoint that is damaged."""
+    from cptools.artifacts.errors import ArtifactError
+
+    try:
+        yield
+    except ArtifactError as error:
+        what = str(error).partition(";")[0]
+        raise ValueError(f"{what}; remove it to start anew, or name another file") from None
+
+
 def _save(work: Work, path: Path, command: "Entry") -> None:
     from cptools.artifacts.schema import Checkpoint
     from cptools.artifacts.stream import write_artifact
@@ -143,7 +162,8 @@ def _restore(work: Work, path: Path, command: "Entry") -> None:
     from cptools.artifacts.schema import Checkpoint
     from cptools.artifacts.stream import open_artifact
 
-    saved = open_artifact(path, expect=("checkpoint",)).read()
+    with naming("checkpoint"), _whole():
+        saved = open_artifact(path, expect=("checkpoint",)).read()
     assert isinstance(saved, Checkpoint)
     if saved.command != fingerprint(command):
         raise ValueError(

@@ -299,3 +299,54 @@ def test_rich_is_not_imported_off_a_terminal():
         "assert 'rich' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.PIPE)
+
+
+@pytest.fixture
+def links(tmp_path, monkeypatch):
+    """A file by several names, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "folder").symlink_to(".")
+    (tmp_path / "dangling").symlink_to("new")
+    os.link("a", "hard")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        *(("a", other) for other in ("a", "./a", "link", "hard", "folder/a", "folder/link")),
+        *(("new", other) for other in ("new", "folder/new", "dangling")),
+    ],
+)
+def test_one_file_by_two_names_is_refused(links, first, second):
+    with pytest.raises(UsageError, match="are the same file; give two different ones"):
+        _streams.check_apart(output="b", delta=links / first, checkpoint=second)
+    with pytest.raises(UsageError, match="and the input"):
+        _streams.check_apart(["c", second], output="b", checkpoint=first)
+    _streams.check_apart([second], output=first)  # read by then, and replaced
+
+
+def test_different_files_and_devices_are_not(links):
+    _streams.check_apart(["a", "-", None], output="a", delta="new", checkpoint="c", export=None)
+    _streams.check_apart([], output="/dev/null", delta="/dev/null")
+    _streams.check_apart(["shapes"], output="-", checkpoint="shapes")  # the source, not the file
+
+
+def test_a_file_that_a_stream_was_redirected_to_is_one_too(tmp_path):
+    code = (
+        "import sys; from cptools.cli._streams import check_apart;"
+        " check_apart(['-'], **dict([word.split('=') for word in sys.argv[1:]]))"
+    )
+
+    def check(*words):
+        with (tmp_path / "in").open("w+b") as source, (tmp_path / "out").open("wb") as out:
+            return subprocess.run(
+                [sys.executable, "-c", code, *words],
+                stdin=source, stdout=out, stderr=subprocess.PIPE, cwd=tmp_path, text=True,
+            ).stderr  # fmt: skip
+
+    assert "--output /dev/stdout and --delta ./out are" in check("output=-", "delta=./out")
+    assert "--checkpoint in and the input /dev/stdin are" in check("checkpoint=in")
+    assert check("output=-", "delta=in", "checkpoint=c") == ""
