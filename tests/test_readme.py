@@ -107,3 +107,11 @@ def test_hooks_and_forms_are_well_formed():
             ids = [field["id"] for field in told["body"] if field["type"] != "markdown"]
             assert len(set(ids)) == len(ids) > 2
             assert all(field["attributes"] for field in told["body"])
+
+
+def test_every_dependency_has_its_license_told():
+    needs = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["timm"]]
+    told = re.findall(
+        r"^\| ([\w-]+)(?: \(optional\))? \| [A-Z]", read("CONTRIBUTING.md"), re.MULTILINE
+    )
+    assert {re.match(r"[\w-]+", need)[0] for need in needs} == set(told)
