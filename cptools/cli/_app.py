@@ -158,6 +158,9 @@ class _ClosedOutput(io.TextIOBase):
 
     closed = True
 
+    def isatty(self) -> bool:
+        return False
+
     def write(self, _text: str) -> int:
         raise UsageError(CLOSED_OUTPUT)
 

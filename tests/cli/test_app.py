@@ -306,3 +306,19 @@ def test_errors_of_the_library_speak_in_flags(message, told):
     from cptools.cli._app import in_flags
 
     assert in_flags(message) == told
+
+
+def test_printing_to_closed_standard_output_is_an_error(monkeypatch, capsys):
+    app = _app.make_app("cp-demo")
+
+    @_app.tool(app)
+    def demo():
+        """Print as the tools do."""
+        if not sys.stdout.isatty():
+            typer.echo("x")
+
+    monkeypatch.setattr(sys, "stdout", None)
+    assert _app.run(app, []) == 2
+    assert capsys.readouterr().err == (
+        "cp-demo: error: standard output is closed; use -o FILE or a pipe\n"
+    )
