@@ -78,12 +78,18 @@ def test_a_finished_dataset_keeps_its_size(data, tmp_path):
         cp.load(tmp_path / "data", classes="blob")
 
 
+REPORT = b"""{"settings": {"method": "changed"}, "changed_percent": 1, "low_percent": 0,\
+ "high_percent": 2, "total": 9, "dataset": "shapes"}
+"""
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [(b"", "empty input"), (b"{", "is not a report"), (b"{}\n", "is not a report"),
      (b"\xff" * 99, "not an artifact"),
-     (b'{"settings": {}}\n[1]\n', "line 2 is not a report")],
-    ids=["empty", "brace", "object", "noise", "second line"],
+     (b'{"settings": {}}\n', "line 1 is not a report"),
+     (REPORT + b"[1]\n", "line 2 is not a report")],
+    ids=["empty", "brace", "object", "noise", "no method", "second line"],
 )  # fmt: skip
 def test_damaged_files(tmp_path, content, told):
     (tmp_path / "file").write_bytes(content)
