@@ -10,7 +10,7 @@ from typing import Any
 from cptools.artifacts.errors import ArtifactError
 
 MAX_VALUES = 500_000  # values in a text, about 80 bytes each; an encoder has some 10 per tensor
-MAX_DEPTH = 100  # brackets in brackets; a side input within a side input takes 5
+MAX_DEPTH = 400  # brackets in brackets; each side input of a side input takes 5
 MAX_DIGITS = 64  # characters of a number; the longest that Python writes has 24
 
 

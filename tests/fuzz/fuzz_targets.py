@@ -65,7 +65,7 @@ def _artifacts() -> list[Any]:
     source = Source("shapes", {"limit": 4, "classes": ["disk", "ring"], "seed": 0}, DIGEST)
     made = (Entry("cp-dataset", "1", {"input": "shapes", "limit": 4}),)
     side = {"input": Input(DIGEST), "delta": Input(DIGEST, made, "delta")}
-    history = (*made, Entry("cp-perturb", "1", {"delta": "x", "fraction": 0.5}, side))
+    history = (*made, Entry("cp-perturb", "1", {"fraction": 0.5, "noise": False}, side))
     fields: dict[str, Any] = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.1), "source": source}
     plain = Dataset(
         *(images, labels, images[:2], labels[:2], None),
