@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 
@@ -35,6 +36,8 @@ def send_failure(tool: str, words: Sequence[str], origin: str, reason: str) -> N
         reason: message, one line.
     """
     name = f"{tool} {words[0]}" if tool == "cptools" and words else tool
+    origin = name if origin == tool else origin
+    words = list(_single(words))
     if name not in _ARTIFACTS | _REPORTS or not _expects_output(words) or not _is_unused_pipe():
         return
     if name in _REPORTS:
@@ -54,6 +57,16 @@ def _expects_output(words: Sequence[str]) -> bool:
     elsewhere = [*outputs, *_values(words, "--export")]
     is_named = any(value in STDOUT for value in [*outputs, *_values(words, "--delta")])
     return _TEXTS.isdisjoint(words) and (is_named or not elsewhere)
+
+
+def _single(words: Sequence[str]) -> Iterator[str]:
+    """Words with short options apart: `-q -o x` for `-qo x`."""
+    for word in words:
+        if found := re.fullmatch(r"-([qvnh]+)(o.*)?", word):
+            yield from (f"-{letter}" for letter in found[1])
+            word = f"-{found[2]}" if found[2] else ""
+        if word:
+            yield word
 
 
 def _values(words: Sequence[str], option: str) -> list[str]:

@@ -83,6 +83,7 @@ def test_every_reader_stops_and_says_who_failed(tool, name):
         ["cp-generate", "nosuch"],
         ["cp-generate", "nosuch", "-o", "x", "--delta", "-"],
         ["cp-generate", "nosuch", "--output=/dev/stdout"],
+        ["cp-generate", "nosuch", "-qo-"],
         ["cp-select", "nosuch", "--fraction", "0.5"],
         ["cp-pretrain", "nosuch"],
     ],
@@ -107,6 +108,8 @@ def test_wrong_usage_is_sent_too(piped, tmp_path, words):
     [
         ["cp-dataset", "nosuch", "-o", "x"],
         ["cp-dataset", "nosuch", "-ox"],
+        ["cp-dataset", "nosuch", "-qo", "x"],
+        ["cp-pretrain", "nosuch", "-qn"],
         ["cp-dataset", "nosuch", "--output=x"],
         ["cp-dataset", "nosuch", "--export", "x"],
         ["cp-dataset", "nosuch", "--info"],
@@ -173,11 +176,24 @@ def test_a_pipeline_of_processes_stops(bash, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_pipe_keeps_its_meaning(bash, tmp_path):
-    done = bash("true | cp-dataset --limit 20 --limit-test 10 -o y", tmp_path)
+@pytest.mark.parametrize("quiet", ["", "-q"])
+def test_an_empty_pipe_keeps_its_meaning(bash, tmp_path, quiet):
+    done = bash(f"true | cp-dataset {quiet} --limit 20 --limit-test 10 -o y", tmp_path)
     assert (done.returncode, done.stdout) == (0, b"")
     assert b"standard input is empty; using the built-in shapes" in done.stderr
     assert (tmp_path / "y").exists()
+
+
+def test_an_empty_file_is_no_empty_pipe(bash, tmp_path):
+    done = bash(": > x; cp-perturb --noise -o y < x", tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"standard input is an empty file; did what wrote it fail?" in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"x"}
+
+
+def test_a_subcommand_is_named_in_full(piped, tmp_path):
+    _, data, _ = piped("cptools", "import", "nosuch")
+    assert sent(data, tmp_path)[0] == "cptools import"
 
 
 def test_a_stopped_tool_sends_that_it_was(environment, tmp_path):
