@@ -87,7 +87,7 @@ def build_encoder(
         name: a key of ENCODERS, "timm:NAME" or "package.module:function"; with the prefix lab- two
             such networks, of half the width where they have one, of lightness and of color.
         width: channels of the first stage; means nothing to timm and functions.
-        size: side of the images in pixels; an encoder from outside needs it.
+        size: side of the images in pixels; some encoders, and all from outside, need it.
         generator: of the initial weights of one that keeps its own; left out: of a fixed seed.
         trust: whether the caller vouches for the code that a "package.module:function" is. A name
             that was read in a file is no reason to.
@@ -102,7 +102,10 @@ def build_encoder(
         check_trust(base, trust=trust)
 
     def make(width: int) -> Backbone:
-        network = make_foreign(base, _known(size, base)) if entry is None else _made(entry, width)
+        if entry is None:
+            network = make_foreign(base, _known(size, base))
+        else:
+            network = _made(entry, width, size, base)
         if entry is None or not hasattr(network, "feature_dim"):
             return as_backbone(network, base, _known(size, base))
         return cast("Backbone", network)
@@ -121,13 +124,14 @@ def build_encoder(
     return encoder
 
 
-def _made(entry: Encoder, width: int) -> nn.Module:
-    return cast("nn.Module", load(entry.build)(width))
+def _made(entry: Encoder, width: int, size: int | None, name: str) -> nn.Module:
+    sizes = (width, _known(size, name)) if entry.needs_size else (width,)
+    return cast("nn.Module", load(entry.build)(*sizes))
 
 
 def _known(size: int | None, name: str) -> int:
     if size is None:
-        raise ValueError(f"the encoder {name} comes from outside; give the `size` of the images")
+        raise ValueError(f"the encoder {name} may depend on the images' size; give it as `size`")
     return size
 
 
@@ -156,7 +160,7 @@ def build_algorithm(
         seed: of the initial weights.
         role: "attacker" or "victim"; keeps the two from starting at the same weights where their
             seeds are equal: the attacker cannot know the victim's initialization (CP section 3).
-        size: side of the images in pixels; encoders from outside need it.
+        size: side of the images in pixels; some encoders need it.
 
     Raises:
         ValueError: there is no such algorithm or encoder; or views are to share what an algorithm
@@ -218,7 +222,7 @@ def build_learner(
         bf16: compute the network in bfloat16.
         seed: of the initial weights.
         role: "attacker" or "victim".
-        size: side of the images in pixels; encoders from outside need it.
+        size: side of the images in pixels; some encoders need it.
 
     Raises:
         ValueError: there is no such algorithm or encoder, or a setting does not suit it.
