@@ -1,16 +1,19 @@
 """From resolved settings to views, encoders, algorithms and learners."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.algorithms.base import Algorithm, Backbone
 from cptools.core.encoders import ENCODERS, PREFIX, Encoder, is_foreign
 from cptools.core.encoders.foreign import as_backbone, check_trust, make_foreign, seeded
+from cptools.core.encoders.heads import initialize
 from cptools.core.encoders.two_stream import TwoStreamEncoder
+from cptools.core.encoders.weights import load_weights
 from cptools.core.epsilon import parse_epsilon
 from cptools.core.lazy import load
 from cptools.core.random import stream
@@ -145,6 +148,7 @@ def build_algorithm(
     seed: int,
     role: str = "victim",
     size: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Algorithm:
     """An algorithm with fresh weights, by resolved settings.
 
@@ -161,10 +165,11 @@ def build_algorithm(
         role: "attacker" or "victim"; keeps the two from starting at the same weights where their
             seeds are equal: the attacker cannot know the victim's initialization (CP section 3).
         size: side of the images in pixels; some encoders need it.
+        weights: that the encoder starts from in place of the seed's, by name; see `load_weights`.
 
     Raises:
-        ValueError: there is no such algorithm or encoder; or views are to share what an algorithm
-            of one view cannot.
+        ValueError: there is no such algorithm or encoder; views are to share what an algorithm of
+            one view cannot; or the weights are not the encoder's.
     """
     entry = ALGORITHMS.find(alg)
     kind = load(entry.build)
@@ -188,6 +193,10 @@ def build_algorithm(
         generator=stream(seed, role, "encoder"),
         trust=True,
     )
+    if weights is not None:
+        initialize(encoder, stream(seed, role, "encoder"))  # what the weights leave out
+        load_weights(encoder, weights, values["encoder"])
+        encoder.keeps_weights = True
     algorithm: Algorithm = kind(encoder, generator=stream(seed, role, "weights"), **options)
     return algorithm
 
@@ -209,6 +218,7 @@ def build_learner(
     seed: int,
     role: str = "victim",
     size: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Learner:
     """An algorithm on its device with its optimizer, by resolved settings; see `build_algorithm`.
 
@@ -223,12 +233,21 @@ def build_learner(
         seed: of the initial weights.
         role: "attacker" or "victim".
         size: side of the images in pixels; some encoders need it.
+        weights: that the encoder starts from, by name.
 
     Raises:
-        ValueError: there is no such algorithm or encoder, or a setting does not suit it.
+        ValueError: there is no such algorithm or encoder, or a setting or weight does not suit it.
     """
     algorithm = build_algorithm(
-        alg, values, num_classes=num_classes, mean=mean, std=std, seed=seed, role=role, size=size
+        alg,
+        values,
+        num_classes=num_classes,
+        mean=mean,
+        std=std,
+        seed=seed,
+        role=role,
+        size=size,
+        weights=weights,
     )
     algorithm = algorithm.to(device).to(memory_format=torch.channels_last)
     return Learner(
