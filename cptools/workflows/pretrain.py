@@ -176,9 +176,7 @@ def pretrain(
     if init is not None:
         if isinstance(init, str | os.PathLike):
             init = open_weights(check_path(init, name="init"))()
-        if isinstance(init, Weights):
-            told["init"] = init.path
-        else:
+        if not isinstance(init, Weights):
             check_artifact(init, "encoder", name="init")
         name = load(ALGORITHMS[alg].build).encoder_prefix + told["encoder"]
         weights, inputs["init"] = starting_tensors(init, name, told["width"])

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from cptools.workflows.encoders import backbone_tensors, build_backbone, open_encoder
 
 if TYPE_CHECKING:
+    import os
+
     import torch
     from torch import Tensor
 
@@ -25,12 +26,10 @@ class Weights:
 
     Attributes:
         tensors: by name, on the CPU.
-        path: of the file, absolute.
         digest: SHA-256 of the file.
     """
 
     tensors: "dict[str, Tensor]"
-    path: str
     digest: str
 
 
@@ -181,4 +180,4 @@ def _read(path: Path, kind: str) -> Weights:
         tensors = {name: torch.from_numpy(a) for name, a in read_safetensors(path).items()}
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Weights(tensors, os.path.abspath(path), digest)  # noqa: PTH100 - links kept
+    return Weights(tensors, digest)
