@@ -23,8 +23,9 @@ from safetensors.numpy import load_file
 
 from cptools.artifacts.containers import container, one_line, one_line_errors
 from cptools.artifacts.errors import ArtifactError
-from cptools.artifacts.frame import blocks, encode_header, layout, load_json, read_header
+from cptools.artifacts.frame import blocks, encode_header, layout, read_header
 from cptools.artifacts.signatures import looks_like
+from cptools.artifacts.strict_json import load_json
 
 Array = NDArray[Any]
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 LAYERS = 12
+LARGEST = 4096  # pixels: 65,536 patches; a header could say anything
 
 
 def patch_size(size: int) -> int:
@@ -44,6 +45,10 @@ class ViT(VisionTransformer):  # type: ignore[misc]
             raise ValueError(
                 f"the ViT's patches of {patch} pixels do not divide images of {size} pixels; load"
                 f" them with `size={near}`"
+            )
+        if size > LARGEST:
+            raise ValueError(
+                f"a ViT takes images of up to {LARGEST} pixels, not {size}; load smaller"
             )
         super().__init__(
             image_size=size,

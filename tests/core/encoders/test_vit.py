@@ -69,6 +69,7 @@ def test_training_draws_nothing() -> None:
         ("vit-tiny", 12, 30, "patches of 4 pixels do not divide images of 30 .* `size=32`"),
         ("vit-tiny", 12, 2, "patches of 4 pixels do not divide images of 2 .* `size=4`"),
         ("vit-tiny", 12, 100, "patches of 8 pixels do not divide images of 100 .* `size=96`"),
+        ("vit-tiny", 12, 1 << 20, "up to 4096 pixels, not 1048576; load smaller"),
         ("vit-tiny", 12, None, "may depend on the images' size; give it as `size`"),
     ],
 )
