@@ -34,8 +34,8 @@ def exported(tool, encoder, path):
     return path
 
 
-def features(encoder, network):
-    x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+def features(encoder, network, size=16):
+    x = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         wanted = cp.load(encoder).network()(x)
         torch.testing.assert_close(network(x), wanted, atol=1e-5, rtol=1e-5)
@@ -56,7 +56,7 @@ def test_a_network_that_runs_without_its_code(tool, files, tmp_path):
     path, encoder = tmp_path / "a.pt2", files / "encoder.safetensors"
     assert tool("cptools", "export", encoder, "-o", path).code == 0
     assert b"site-packages" not in path.read_bytes(), "a stack trace says where it was made"
-    features(encoder, torch.export.load(path).module())
+    features(encoder, torch.export.load(path).module(), 32)
 
 
 def test_onnx(tool, vit, tmp_path):
