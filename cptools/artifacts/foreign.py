@@ -10,7 +10,7 @@ K perturbations of H x W pixels; epsilon is the L-infinity radius on the [0, 1] 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from cptools.artifacts.containers import container, one_line, one_line_errors
 from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.frame import blocks, encode_header, layout, read_header
 from cptools.artifacts.signatures import looks_like
+from cptools.artifacts.strict_json import load_json
 
 Array = NDArray[Any]
 
@@ -74,6 +78,31 @@ def read_npy(path: Path) -> Array:
     except Exception as error:  # noqa: BLE001 - a damaged header raises nearly anything
         raise ArtifactError(
             f"{path} is not a valid array of numbers ({one_line(error)}); save it again"
+        ) from None
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is safetensors of others, by its header: not an artifact of cptools."""
+    try:
+        with path.open("rb") as stream:
+            table = load_json(read_header(stream))
+    except ArtifactError:
+        return False
+    metadata = table.get("__metadata__") if isinstance(table, dict) else None
+    return isinstance(table, dict) and "cptools" not in (metadata or {})
+
+
+def read_safetensors(path: Path) -> dict[str, Array]:
+    """The tensors of a plain safetensors file by name.
+
+    Raises:
+        ArtifactError: The file is damaged, or holds a dtype that NumPy lacks.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({one_line(error)}); get it again, or save it as float32"
         ) from None
 
 
@@ -207,6 +236,15 @@ def difference(
 def write_npy(values: Array, stream: Any) -> None:
     """Write an array as a .npy file."""
     np.lib.format.write_array(stream, np.ascontiguousarray(values), allow_pickle=False)
+
+
+def write_safetensors(arrays: Mapping[str, Array], stream: Any) -> None:
+    """Write tensors as plain safetensors, the same bytes in every process."""
+    specs = layout(arrays)
+    stream.write(encode_header(specs, {"format": "pt"}))
+    for name in specs:
+        for block in blocks(arrays[name]):
+            stream.write(block.data)
 
 
 def _check_header(path: Path) -> None:

@@ -57,7 +57,7 @@ TOOLS = {
     ),
     "cp-pretrain": Tool(
         _names("alg recipe seed device precision defend defend_at"),
-        sides={"watch": "dataset", "labels_from": "encoder"},
+        sides={"watch": "dataset", "labels_from": "encoder", "init": "encoder"},
         is_open=True,
     ),
     "cp-defend": Tool(_names("seed device"), _names("mc gray"), is_open=True),

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,7 +15,11 @@ from cptools.reports.records import read_conditions, read_paper, read_rows
 from cptools.reports.report import to_csv
 from cptools.text import shown
 from cptools.trust import vouched
+from cptools.workflows import weights
 from cptools.workflows.foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
+
+if TYPE_CHECKING:
+    from cptools.artifacts.schema import Delta, Encoder
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
@@ -48,7 +52,7 @@ def tools(context: typer.Context, version: Version = False) -> None:
             typer.echo(f"{name:{width}}  {line}")
         typer.echo(
             f"{'cptools':{width}}  this list; cptools history FILE, verify FILE..., report FILE...,"
-            " page FOLDER, import FILE, export DELTA"
+            " page FOLDER, import FILE, export FILE"
         )
 
 
@@ -275,36 +279,56 @@ def export(
             "-o",
             "--output",
             metavar="FILE",
-            help="Output file (.npy, .pt or .pth), written atomically.",
+            help="Output file, written atomically. Its suffix is the format: .npy, .pt or .pth for "
+            "a delta; .pth, .pt, .safetensors, .pt2 (torch.export) or .onnx for an encoder.",
         ),
     ],
     file: Annotated[
         str | None,
-        typer.Argument(metavar="DELTA", help="Delta: a file, or '-' for stdin (default)."),
+        typer.Argument(
+            metavar="ARTIFACT", help="Delta or encoder: a file, or '-' for stdin (default)."
+        ),
     ] = None,
     unit: Annotated[
-        str,
+        str | None,
         opt.one_of(
             "--unit",
             UNITS,
-            "Unit of the values: epsilon (-1 to 1, multiples of epsilon), pixel (pixels in [0, 1]) "
-            "or level (gray levels, integers).",
+            "Unit of a delta's values: epsilon (default: -1 to 1, multiples of epsilon), pixel "
+            "(pixels in [0, 1]) or level (gray levels, integers).",
         ),
-    ] = "epsilon",
+    ] = None,
 ) -> None:
-    """Export a delta as a plain array for other programs.
+    """Export a delta as a plain array, or an encoder as a plain network, for other programs.
 
-    The array is [K,3,H,W], float32, or int8 in gray levels. The official code of Contrastive
-    Poisoning loads a .pth in unit epsilon. Epsilon, mode and history are not included.
+    The array of a delta is [K,3,H,W], float32, or int8 in gray levels. The official code of
+    Contrastive Poisoning loads a .pth in unit epsilon. Epsilon, mode and history are not included.
+
+    Of an encoder the backbone is exported, as a state dict with torchvision's or timm's names, or
+    (.pt2, .onnx) as a network from normalized images to features. The mean and standard deviation
+    of the normalization are printed to stderr.
     """
-    if Path(output).suffix not in SUFFIXES:
-        raise UsageError(f"{output} has an unsupported suffix; use one of {', '.join(SUFFIXES)}")
     from cptools.artifacts.atomic import check_writable
-    from cptools.workflows.deltas import read_delta
+    from cptools.artifacts.stream import open_artifact
 
+    suffix = Path(output).suffix
+    if suffix not in (*SUFFIXES, *weights.SUFFIXES):
+        raise UsageError(f"{output} has an unsupported suffix; use {_suffixes()}")
     path = resolve_input(file, starts_chain=False, sources=())
     check_writable(output)
-    export_delta(read_delta(path), output, unit)
+    reader = open_artifact(path, expect=("delta", "encoder"))
+    if suffix not in (SUFFIXES if reader.kind == "delta" else weights.SUFFIXES):
+        raise UsageError(f"{output} has no suffix for kind {reader.kind}; use {_suffixes()}")
+    if reader.kind == "encoder" and unit is not None:
+        raise UsageError("--unit applies to a delta, not to an encoder; leave it out")
+    if reader.kind == "delta":
+        export_delta(cast("Delta", reader.read()), output, unit or "epsilon")
+    else:
+        weights.export_encoder(cast("Encoder", reader.read()), output)
+
+
+def _suffixes() -> str:
+    return f"{', '.join(SUFFIXES)} for a delta, {', '.join(weights.SUFFIXES)} for an encoder"
 
 
 def _verdict(file: str) -> str:

@@ -24,6 +24,7 @@ from cptools.workflows.datasets import SOURCES, open_dataset
 from cptools.workflows.encoders import open_encoder
 from cptools.workflows.pretrain import pretrain_settings
 from cptools.workflows.pseudo_labels import check_labels_from
+from cptools.workflows.weights import open_weights
 
 app = make_app("cp-pretrain")
 
@@ -50,6 +51,15 @@ def pretrain(
             metavar="ENCODER",
             help="Encoder whose features on the training images are clustered into pseudo-labels "
             "(advcl).",
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            metavar="FILE",
+            help="Weights that the backbone starts from: an encoder, or a state dict of other "
+            "programs (.pth, plain .safetensors) with torchvision's or timm's names.",
         ),
     ] = None,
     defend: Annotated[
@@ -87,12 +97,13 @@ def pretrain(
     target = "-" if dry_run else plan_output(output, default_name=f"{alg}.encoder.safetensors")
     check_apart([path, watch, labels_from], output=target, checkpoint=checkpoint)
     check_checkpoint(checkpoint)
-    check_one_stdin(input=path, watch=watch, labels_from=labels_from)
+    check_one_stdin(input=path, watch=watch, labels_from=labels_from, init=init)
     reader = open_dataset(path)
     watched = None if watch is None else open_dataset(watch)
     if labels_from is not None:
         check_labels_from(alg, is_given=True)
     labeler = None if labels_from is None else open_encoder(labels_from)
+    starter = None if init is None else open_weights(init)
     settings = pretrain_settings(
         alg,
         dataset_name=reader.name,
@@ -114,6 +125,7 @@ def pretrain(
         alg,
         watch=None if watched is None else watched.read(),
         labels_from=None if labeler is None else labeler(),
+        init=None if starter is None else starter(),
         defend=defend,
         defend_at=defend_at,
         recipe=recipe,

@@ -1,16 +1,19 @@
 """From resolved settings to views, encoders, algorithms and learners."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.algorithms.base import Algorithm, Backbone
 from cptools.core.encoders import ENCODERS, PREFIX, Encoder, is_foreign
 from cptools.core.encoders.foreign import as_backbone, check_trust, make_foreign, seeded
+from cptools.core.encoders.heads import initialize
 from cptools.core.encoders.two_stream import TwoStreamEncoder
+from cptools.core.encoders.weights import load_weights
 from cptools.core.epsilon import parse_epsilon
 from cptools.core.lazy import load
 from cptools.core.random import stream
@@ -87,7 +90,7 @@ def build_encoder(
         name: a key of ENCODERS, "timm:NAME" or "package.module:function"; with the prefix lab- two
             such networks, of half the width where they have one, of lightness and of color.
         width: channels of the first stage; means nothing to timm and functions.
-        size: side of the images in pixels; an encoder from outside needs it.
+        size: side of the images in pixels; some encoders, and all from outside, need it.
         generator: of the initial weights of one that keeps its own; left out: of a fixed seed.
         trust: whether the caller vouches for the code that a "package.module:function" is. A name
             that was read in a file is no reason to.
@@ -102,7 +105,10 @@ def build_encoder(
         check_trust(base, trust=trust)
 
     def make(width: int) -> Backbone:
-        network = make_foreign(base, _known(size, base)) if entry is None else _made(entry, width)
+        if entry is None:
+            network = make_foreign(base, _known(size, base))
+        else:
+            network = _made(entry, width, size, base)
         if entry is None or not hasattr(network, "feature_dim"):
             return as_backbone(network, base, _known(size, base))
         return cast("Backbone", network)
@@ -121,13 +127,14 @@ def build_encoder(
     return encoder
 
 
-def _made(entry: Encoder, width: int) -> nn.Module:
-    return cast("nn.Module", load(entry.build)(width))
+def _made(entry: Encoder, width: int, size: int | None, name: str) -> nn.Module:
+    sizes = (width, _known(size, name)) if entry.needs_size else (width,)
+    return cast("nn.Module", load(entry.build)(*sizes))
 
 
 def _known(size: int | None, name: str) -> int:
     if size is None:
-        raise ValueError(f"the encoder {name} comes from outside; give the `size` of the images")
+        raise ValueError(f"the encoder {name} may depend on the images' size; give it as `size`")
     return size
 
 
@@ -141,6 +148,7 @@ def build_algorithm(
     seed: int,
     role: str = "victim",
     size: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Algorithm:
     """An algorithm with fresh weights, by resolved settings.
 
@@ -156,11 +164,12 @@ def build_algorithm(
         seed: of the initial weights.
         role: "attacker" or "victim"; keeps the two from starting at the same weights where their
             seeds are equal: the attacker cannot know the victim's initialization (CP section 3).
-        size: side of the images in pixels; encoders from outside need it.
+        size: side of the images in pixels; some encoders need it.
+        weights: that the encoder starts from in place of the seed's, by name; see `load_weights`.
 
     Raises:
-        ValueError: there is no such algorithm or encoder; or views are to share what an algorithm
-            of one view cannot.
+        ValueError: there is no such algorithm or encoder; views are to share what an algorithm of
+            one view cannot; or the weights are not the encoder's.
     """
     entry = ALGORITHMS.find(alg)
     kind = load(entry.build)
@@ -184,6 +193,10 @@ def build_algorithm(
         generator=stream(seed, role, "encoder"),
         trust=True,
     )
+    if weights is not None:
+        initialize(encoder, stream(seed, role, "encoder"))  # what the weights leave out
+        load_weights(encoder, weights, values["encoder"])
+        encoder.keeps_weights = True
     algorithm: Algorithm = kind(encoder, generator=stream(seed, role, "weights"), **options)
     return algorithm
 
@@ -205,6 +218,7 @@ def build_learner(
     seed: int,
     role: str = "victim",
     size: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Learner:
     """An algorithm on its device with its optimizer, by resolved settings; see `build_algorithm`.
 
@@ -218,13 +232,22 @@ def build_learner(
         bf16: compute the network in bfloat16.
         seed: of the initial weights.
         role: "attacker" or "victim".
-        size: side of the images in pixels; encoders from outside need it.
+        size: side of the images in pixels; some encoders need it.
+        weights: that the encoder starts from, by name.
 
     Raises:
-        ValueError: there is no such algorithm or encoder, or a setting does not suit it.
+        ValueError: there is no such algorithm or encoder, or a setting or weight does not suit it.
     """
     algorithm = build_algorithm(
-        alg, values, num_classes=num_classes, mean=mean, std=std, seed=seed, role=role, size=size
+        alg,
+        values,
+        num_classes=num_classes,
+        mean=mean,
+        std=std,
+        seed=seed,
+        role=role,
+        size=size,
+        weights=weights,
     )
     algorithm = algorithm.to(device).to(memory_format=torch.channels_last)
     return Learner(

@@ -165,8 +165,9 @@ SETTINGS = {
     ),
     "width": Setting(
         int,
-        "Channels of the backbone's first stage; another `encoder` comes at its own (64; "
-        "mobilenetv2 32, resnet10 8).",
+        "Channels of the backbone's first stage, or dimensions of a ViT; another `encoder` comes "
+        "at its own (64; mobilenetv2 32, wideresnet28 160, convnext-tiny 96, vit-tiny 192, "
+        "vit-small 384, resnet10 8).",
         1,
     ),
     "head_hidden": Setting(int, "Hidden width of the projection and prediction heads.", 1),

@@ -63,11 +63,7 @@ def build_backbone(
         raise ValueError(
             f"unknown architecture {encoder.architecture!r}; this version has {', '.join(ENCODERS)}"
         )
-    weights = {
-        name.removeprefix("backbone."): torch.from_numpy(array)
-        for name, array in encoder.tensors.items()
-        if name.startswith("backbone.")
-    }
+    weights = backbone_tensors(encoder)
     if encoder.width > max(_WIDE, *(max(w.shape, default=0) for w in weights.values())):
         raise ValueError(  # before a network of that width takes memory
             f"the weights are not those of {encoder.architecture} of width {encoder.width}, as no"
@@ -85,6 +81,17 @@ def build_backbone(
             f" ({reason})"
         ) from None
     return network.eval().to(device).to(memory_format=torch.channels_last)
+
+
+def backbone_tensors(encoder: "Encoder") -> "dict[str, Tensor]":
+    """The state dict of an encoder's backbone."""
+    import torch
+
+    return {
+        name.removeprefix("backbone."): torch.from_numpy(array)
+        for name, array in encoder.tensors.items()
+        if name.startswith("backbone.")
+    }
 
 
 def check_size(encoder: "Encoder", dataset: "Dataset") -> None:

@@ -1,11 +1,13 @@
 """Train an encoder: `cp.pretrain`, the workflow of `cp-pretrain`."""
 
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 from cptools.core.defenses import ON_THE_FLY  # noqa: TID253 - a registry, without torch
 from cptools.workflows.checkpoints import note_queue, run_work, to_arrays, training_tensors
 from cptools.workflows.doors import (
     check_artifact,
+    check_path,
     check_seed,
     check_text,
     check_word,
@@ -15,11 +17,11 @@ from cptools.workflows.doors import (
 from cptools.workflows.histories import entry, main_input
 from cptools.workflows.progress import Progress, tracker
 from cptools.workflows.pseudo_labels import check_labels_from, pseudo_labels
+from cptools.workflows.weights import Weights, open_weights, starting_tensors
 
 if TYPE_CHECKING:
-    import os
-
     import torch
+    from torch import Tensor
 
     from cptools.artifacts.schema import Dataset
     from cptools.artifacts.schema import Encoder as SavedEncoder
@@ -86,6 +88,7 @@ def pretrain(
     *,
     watch: "Dataset | None" = None,
     labels_from: "SavedEncoder | None" = None,
+    init: "SavedEncoder | Weights | str | os.PathLike[str] | None" = None,
     defend: str | None = None,
     defend_at: str | None = None,
     recipe: str = "quick",
@@ -105,6 +108,9 @@ def pretrain(
             recorded after each epoch (CP figure 4).
         labels_from: encoder whose features on the training images are clustered into
             pseudo-labels (advcl).
+        init: encoder, or file with weights, that the backbone starts from: an artifact, or a state
+            dict as a PyTorch file or plain safetensors, from which what does not belong to the
+            backbone is left out.
         defend: defenses applied on the fly to every view, e.g. "mc:rank=8,jpeg:10".
         defend_at: `image` (before augmentation) or `view`; None: image.
         recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's).
@@ -125,7 +131,9 @@ def pretrain(
     """
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
+    from cptools.core.algorithms import ALGORITHMS
     from cptools.core.build import build_learner
+    from cptools.core.lazy import load
     from cptools.core.training import Pretraining, with_prefix
     from cptools.workflows.artifacts import Encoder
 
@@ -164,6 +172,14 @@ def pretrain(
         )
         if watch is not None:
             (watched["watch_labels"],) = others
+    weights: dict[str, Tensor] | None = None
+    if init is not None:
+        if isinstance(init, str | os.PathLike):
+            init = open_weights(check_path(init, name="init"))()
+        if not isinstance(init, Weights):
+            check_artifact(init, "encoder", name="init")
+        name = load(ALGORITHMS[alg].build).encoder_prefix + told["encoder"]
+        weights, inputs["init"] = starting_tensors(init, name, told["width"])
     command = entry("cp-pretrain", told, inputs)
     note_queue(told, len(images))
     learner = build_learner(
@@ -176,6 +192,7 @@ def pretrain(
         bf16=bf16,
         seed=told["seed"],
         size=images.shape[-1],
+        weights=weights,
     )
     work = Pretraining(
         images,

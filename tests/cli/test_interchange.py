@@ -337,7 +337,10 @@ def test_the_same_bytes_in_another_process_and_name(bash, tool, files, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("{delta} -o out.txt", "out.txt has an unsupported suffix; use one of .npy, .pt, .pth"),
+        (
+            "{delta} -o out.txt",
+            "out.txt has an unsupported suffix; use .npy, .pt, .pth for a delta",
+        ),
         ("{delta} -o -", "- has an unsupported suffix;"),
         ("{delta}", "missing option '-o' / '--output'"),
         ("{clean} -o out.npy", "is of kind dataset; give one of kind delta"),

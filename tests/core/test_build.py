@@ -48,10 +48,11 @@ def test_hue_beyond_half_a_circle_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders_by_name(name: str) -> None:
-    encoder = build_encoder(name, ENCODERS[name].width)
+    encoder = build_encoder(name, ENCODERS[name].width, size=32)
     assert encoder.feature_dim == {
         "resnet18": 512, "resnet50": 2048, "vgg19": 512, "densenet121": 1024,
-        "mobilenetv2": 1280, "resnet10": 64,
+        "mobilenetv2": 1280, "wideresnet28": 640, "convnext-tiny": 768, "vit-tiny": 192,
+        "vit-small": 384, "resnet10": 64,
     }[name]  # fmt: skip
 
 

@@ -15,18 +15,20 @@ class Encoder(NamedTuple):
     """An entry of ENCODERS.
 
     Attributes:
-        build: "module:function" from a width to a network from normalized images [B, 3, H, W] to
-            features [B, D].
-        width: channels of the first stage where nothing else is said.
+        build: "module:function" from a width, and the side of the images in pixels where it needs
+            that, to a network from normalized images [B, 3, H, W] to features [B, D].
+        width: channels of the first stage where nothing else is said; dimensions of a transformer.
         keeps_weights: whether the network comes with its initial weights, drawn by torch's global
             generator, which is seeded for it. Otherwise they are drawn anew by
             `heads.initialize`, which knows convolutions, linear layers and batch norm: a network
             with other weights, such as a transformer, has to keep its own.
+        needs_size: whether the network depends on the size of the images.
     """
 
     build: str
     width: int = 64
     keeps_weights: bool = False
+    needs_size: bool = False
 
 
 def _check(name: str, encoder: Encoder) -> None:
@@ -44,7 +46,7 @@ FOREIGN = r"timm:[a-z0-9_]+(\.[a-z0-9_]+)?|(?!timm:)[A-Za-z_]\w*(\.[A-Za-z_]\w*)
 
 _HERE = "cptools.core.encoders."
 
-# Widths are torchvision's, but for resnet10.
+# Widths are torchvision's or the papers', but for resnet10.
 ENCODERS = Registry(
     "encoder",
     Encoder,
@@ -54,6 +56,14 @@ ENCODERS = Registry(
         "vgg19": Encoder(_HERE + "vgg:vgg19"),
         "densenet121": Encoder(_HERE + "densenet:densenet121"),
         "mobilenetv2": Encoder(_HERE + "mobilenet:mobilenetv2", width=32),
+        "wideresnet28": Encoder(_HERE + "wideresnet:wideresnet28", width=160),
+        "convnext-tiny": Encoder(
+            _HERE + "convnext:convnext_tiny", width=96, keeps_weights=True, needs_size=True
+        ),
+        "vit-tiny": Encoder(_HERE + "vit:vit_tiny", width=192, keeps_weights=True, needs_size=True),
+        "vit-small": Encoder(
+            _HERE + "vit:vit_small", width=384, keeps_weights=True, needs_size=True
+        ),
         "resnet10": Encoder(_HERE + "resnet:resnet10", width=8),
     },
     group="cptools.encoders",

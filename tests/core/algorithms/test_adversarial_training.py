@@ -460,12 +460,13 @@ def test_every_backbone_can_have_several_sets_and_keeps_its_names(name: str) -> 
     width = max(1, ENCODERS[name].width // 16)
     algorithm, again = (
         AdvCL(
-            build_encoder(name, width),
+            build_encoder(name, width, size=32),
             **options(num_classes=(2, 3), steps=1, generator=seeded(seed)),
         )
         for seed in (0, 9)
     )
-    assert algorithm.encoder.state_dict().keys() == build_encoder(name, width).state_dict().keys()
+    plain = build_encoder(name, width, size=32)
+    assert algorithm.encoder.state_dict().keys() == plain.state_dict().keys()
     x = torch.rand(4, 3, 32, 32, generator=seeded(0))
     views = algorithm.draw(x, Views(32, MEAN, STD), seeded(1))
     algorithm.train().loss(*views, labels=LABELS[:4]).backward()

@@ -13,6 +13,7 @@ from cptools.core.build import build_encoder
 from cptools.core.encoders import ENCODERS
 from cptools.core.encoders.heads import initialize, mlp, mlp_bn, mlp_bn3
 from cptools.core.encoders.resnet import resnet10, resnet18
+from cptools.core.lazy import load
 
 THEIRS = {
     "resnet18": torchvision.models.resnet18,
@@ -24,7 +25,10 @@ THEIRS = {
 STEM = {"resnet18": "conv1", "resnet50": "conv1", "densenet121": "features.conv0"}
 CLASSIFIER = ("fc.", "classifier.")
 NARROW = {"resnet18": 3, "resnet50": 3, "vgg19": 3, "densenet121": 5, "mobilenetv2": 8,
+          "wideresnet28": 3, "convnext-tiny": 3, "vit-tiny": 6, "vit-small": 6,
           "resnet10": 3}  # fmt: skip
+DRAWN = [name for name, entry in ENCODERS.items() if not entry.keeps_weights]
+KEPT = [name for name, entry in ENCODERS.items() if entry.keeps_weights]
 
 
 def without_weights(make: Any, *args: Any) -> Any:
@@ -45,9 +49,9 @@ def images(num: int, size: int) -> Tensor:
     return torch.randn(num, 3, size, size, generator=torch.Generator().manual_seed(2))
 
 
-def drawn(name: str, width: int) -> Backbone:
+def drawn(name: str, width: int, size: int = 32) -> Backbone:
     """An encoder in eval mode in which every weight and every statistic matters."""
-    model = build_encoder(name, width).requires_grad_(False)
+    model = build_encoder(name, width, size=size).requires_grad_(False)
     generator = torch.Generator().manual_seed(1)
     initialize(model, generator)
     for layer in model.modules():
@@ -57,7 +61,7 @@ def drawn(name: str, width: int) -> Backbone:
             layer.weight.uniform_(0.5, 1.5, generator=generator)
             layer.bias.normal_(0, 0.1, generator=generator)
             layer.momentum = 1.0  # statistics of the batch, which keep maps of any depth in range
-    model.train()(images(4, 32))
+    model.train()(images(4, size))
     return model.eval()
 
 
@@ -107,8 +111,11 @@ def test_weights_load_into_torchvisions_and_give_the_same_features(name: str, si
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_features_of_any_size(name: str) -> None:
+    sizes = (8, 28, 64, 96, 128) if name.startswith("vit") else (8, 13, 28, 32, 33, 64, 96)
     model = drawn(name, NARROW[name])
-    for size in (8, 13, 28, 32, 33, 64, 96):
+    for size in sizes:
+        if ENCODERS[name].needs_size:
+            model = drawn(name, NARROW[name], size)
         features = model(images(2, size))
         assert features.shape == (2, model.feature_dim)
         assert features.dtype == torch.float32
@@ -124,6 +131,7 @@ def test_features_of_any_size(name: str) -> None:
         ("vgg19", {1: 8, 3: 24, 64: 512}),
         ("densenet121", {2: 32, 3: 32, 32: 512, 64: 1024}),
         ("mobilenetv2", {1: 1280, 20: 1280, 32: 1280, 64: 2560}),
+        ("wideresnet28", {1: 4, 3: 12, 160: 640}),
     ],
 )
 def test_feature_dim_of_any_width(name: str, features: dict[int, int]) -> None:
@@ -150,9 +158,12 @@ def test_width_of_mobilenet_is_torchvisions_multiplier(width: int) -> None:
 
 def test_sizes_of_the_named_encoders() -> None:
     count = {}
-    for name in ENCODERS:
+    for name in DRAWN:
         model = without_weights(build_encoder, name, ENCODERS[name].width)
         count[name] = sum(p.numel() for p in model.parameters())
+    for name in KEPT:  # at the size of the papers
+        network = without_weights(load(ENCODERS[name].build), ENCODERS[name].width, 224)
+        count[name] = sum(p.numel() for p in network.parameters())
     # torchvision's without the classifiers, and with 3x3 stems of 1,728 weights for 9,408.
     assert count == {
         "resnet18": 11_689_512 - 513_000 - 9_408 + 1_728,
@@ -160,6 +171,10 @@ def test_sizes_of_the_named_encoders() -> None:
         "vgg19": 143_678_248 - (102_764_544 + 16_781_312 + 4_097_000),
         "densenet121": 7_978_856 - 1_025_000 - 9_408 + 1_728,
         "mobilenetv2": 3_504_872 - 1_281_000,
+        "wideresnet28": 36_479_194 - 6_410,  # 36.5 million (the paper's table 4), with `fc`
+        "convnext-tiny": 28_589_128 - 769_000,
+        "vit-tiny": 5_717_416 - 193_000,  # timm's vit_tiny_patch16_224 without its classifier
+        "vit-small": 22_050_664 - 385_000,
         "resnet10": 77_352,  # the prototype's "77k parameters"
     }
 
@@ -174,11 +189,11 @@ def test_stem_strides() -> None:
 @pytest.mark.parametrize(
     ("name", "side"),
     [("resnet18", 4), ("resnet50", 4), ("vgg19", 2), ("densenet121", 4), ("mobilenetv2", 4),
-     ("resnet10", 2)],
+     ("resnet10", 2), ("convnext-tiny", 4), ("vit-tiny", 8)],
 )  # fmt: skip
 def test_last_map_of_32_pixels(name: str, side: int) -> None:
     sizes: list[tuple[int, int]] = []
-    model = build_encoder(name, NARROW[name]).eval()
+    model = build_encoder(name, NARROW[name], size=32).eval()
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             layer.register_forward_hook(lambda _, x, y: sizes.append(tuple(y.shape[-2:])))
@@ -188,7 +203,7 @@ def test_last_map_of_32_pixels(name: str, side: int) -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_maps_are_channels_last(name: str) -> None:
-    model = build_encoder(name, NARROW[name]).eval().to(memory_format=torch.channels_last)
+    model = build_encoder(name, NARROW[name], size=32).eval().to(memory_format=torch.channels_last)
     seen: list[bool] = []
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
@@ -201,7 +216,7 @@ def test_maps_are_channels_last(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_training_lowers_the_loss_and_reaches_every_weight(name: str) -> None:
-    model = build_encoder(name, 8).train()
+    model = build_encoder(name, 12 if name in KEPT else 8, size=16).train()
     initialize(model, torch.Generator().manual_seed(0))
     classifier = nn.Linear(model.feature_dim, 8).requires_grad_(False)
     initialize(classifier, torch.Generator().manual_seed(0))
@@ -213,7 +228,7 @@ def test_training_lowers_the_loss_and_reaches_every_weight(name: str) -> None:
         if isinstance(layer, nn.Conv2d) and layer.bias is not None
     }
     losses = []
-    for step in range(6):
+    for step in range(16 if name in KEPT else 6):
         loss = F.cross_entropy(classifier(model(x)), classes)
         losses.append(float(loss.detach()))
         optimizer.zero_grad()
@@ -229,7 +244,7 @@ def test_training_lowers_the_loss_and_reaches_every_weight(name: str) -> None:
 @pytest.mark.parametrize("width", [0, -1])
 def test_impossible_width_is_refused(name: str, width: int) -> None:
     with pytest.raises(ValueError, match=f"width .*must be at least [12], got {width}"):
-        build_encoder(name, width)
+        build_encoder(name, width, size=32)
 
 
 def test_densenet_needs_something_to_grow_by() -> None:
@@ -255,7 +270,7 @@ def _weights(name: str, seed: int, global_seed: int) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_initialization_comes_from_the_generator_alone(name: str) -> None:
     first, again, other = (_weights(name, *seeds) for seeds in ((0, 0), (0, 1), (1, 0)))
     assert all(torch.equal(first[key], again[key]) for key in first)
@@ -267,6 +282,22 @@ def test_initialization_comes_from_the_generator_alone(name: str) -> None:
         if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and tensor == "weight")
     }
     assert not any(bool((tensor == 7).any()) for tensor in first.values())
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_weights_that_are_kept_come_from_the_generator_alone(name: str) -> None:
+    states = []
+    for seed, global_seed in ((0, 0), (0, 1), (1, 0)):
+        torch.manual_seed(global_seed)
+        generator = torch.Generator().manual_seed(seed)
+        model = build_encoder(name, NARROW[name], size=32, generator=generator)
+        states.append({key: tensor.clone() for key, tensor in model.state_dict().items()})
+        initialize(model, torch.Generator().manual_seed(7))
+        assert all(torch.equal(states[-1][key], t) for key, t in model.state_dict().items())
+    first, again, other = states
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    constant = {key for key in first if torch.equal(first[key], other[key])}
+    assert all(first[key].unique().numel() == 1 for key in constant)  # norms and biases
 
 
 @pytest.mark.parametrize("name", ["resnet10", "vgg19"])

@@ -147,7 +147,7 @@ def test_what_is_not_there() -> None:
         build_encoder("no_such_module:net", 1, size=16, trust=True)
     with pytest.raises(ValueError, match="cannot be made: AttributeError"):
         build_encoder("math:net", 1, size=16, trust=True)
-    with pytest.raises(ValueError, match="comes from outside; give the `size`"):
+    with pytest.raises(ValueError, match="may depend on the images' size; give it"):
         build_encoder("math:net", 1, trust=True)
 
 

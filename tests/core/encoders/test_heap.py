@@ -9,21 +9,22 @@ STEPS = """
 import sys, torch
 from cptools.core.build import build_encoder
 torch.set_num_threads(1)
-network = build_encoder(sys.argv[1], int(sys.argv[2])).to(memory_format=torch.channels_last)
 torch.manual_seed(0)
-for size, batch in ((16, 16), (32, 32)):
+for name, size, batch in [(n, *b) for n in sys.argv[1:] for b in ((16, 16), (32, 32))]:
+    name, _, width = name.partition("=")
+    network = build_encoder(name, int(width), size=size).to(memory_format=torch.channels_last)
     for _ in range(3):
         network(torch.randn(batch, 3, size, size, requires_grad=True)).square().sum().backward()
         junk = [torch.randn(n) for n in range(1, 3000, 37)]
-assert all(p.grad.isfinite().all() for p in network.parameters())
+    assert all(p.grad.isfinite().all() for p in network.parameters())
 print("done")
 """
 
 
-@pytest.mark.parametrize(("name", "width"), [("resnet10", 4), ("resnet10", 8), ("resnet50", 2)])
-def test_narrow_networks_train(name, width):
+@pytest.mark.parametrize("names", ["resnet10=4", "resnet10=8", "resnet50=2 wideresnet28=4"])
+def test_narrow_networks_train(names):
     """Before StridedPointwise, oneDNN wrote beyond its workspace at width 4 (AVX2) or 8."""
-    command = [sys.executable, "-c", STEPS, name, str(width)]
+    command = [sys.executable, "-c", STEPS, *names.split()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 

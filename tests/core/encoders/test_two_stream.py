@@ -97,14 +97,15 @@ def _without_color(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_can_be_split(name: str) -> None:
-    encoder = build_encoder(f"lab-{name}", 4 if name != "densenet121" else 16)
+    width = {"densenet121": 16, "vit-tiny": 12, "vit-small": 12}.get(name, 4)
+    encoder = build_encoder(f"lab-{name}", width, size=32)
     assert isinstance(encoder, TwoStreamEncoder)
     first = [
         next(m for m in part.modules() if isinstance(m, nn.Conv2d))
         for part in (encoder.lightness, encoder.color)
     ]
     assert [conv.in_channels for conv in first] == [1, 2]
-    plain = build_encoder(name, 2 if name != "densenet121" else 8)
+    plain = build_encoder(name, width // 2, size=32)
     expected = next(m for m in plain.modules() if isinstance(m, nn.Conv2d))
     for conv in first:
         for key in ("out_channels", "kernel_size", "stride", "padding"):
