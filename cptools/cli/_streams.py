@@ -50,11 +50,7 @@ def resolve_input(
         if _has_content(quiet=quiet):
             return "-"
         if starts_chain:
-            if _is_file():
-                raise UsageError("standard input is an empty file; did what wrote it fail?")
-            if (
-                _may_carry_data()
-            ):  # rather an upstream failure than a wish, so not to be quiet about
+            if _may_carry_data():  # rather an upstream failure than a wish: -q does not hide it
                 say(f"standard input is empty; using the built-in {BUILT_IN}")
             return BUILT_IN
         if _may_carry_data():
@@ -256,14 +252,6 @@ def _may_carry_data() -> bool:
     except io.UnsupportedOperation:  # a stream in memory
         return True
     return not stat.S_ISCHR(mode) and not stat.S_ISDIR(mode)
-
-
-def _is_file() -> bool:
-    """Whether standard input is a file, as in `tool < file`."""
-    try:
-        return sys.stdin is not None and stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
-    except (OSError, ValueError):  # a stream in memory
-        return False
 
 
 def _has_content(*, quiet: bool) -> bool:

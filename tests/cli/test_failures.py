@@ -184,13 +184,6 @@ def test_an_empty_pipe_keeps_its_meaning(bash, tmp_path, quiet):
     assert (tmp_path / "y").exists()
 
 
-def test_an_empty_file_is_no_empty_pipe(bash, tmp_path):
-    done = bash(": > x; cp-perturb --noise -o y < x", tmp_path)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert b"standard input is an empty file; did what wrote it fail?" in done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"x"}
-
-
 def test_a_subcommand_is_named_in_full(piped, tmp_path):
     _, data, _ = piped("cptools", "import", "nosuch")
     assert sent(data, tmp_path)[0] == "cptools import"
