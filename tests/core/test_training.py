@@ -50,6 +50,11 @@ OF_ALGORITHM: dict[str, dict[str, Any]] = {
     "supervised": {},
     "simclr": {"temperature": 0.5, "loss": "hinge"},
     "cmc": {"temperature": 0.2},
+    "barlow-twins": {"redundancy_weight": 0.1},
+    "vicreg": {"invariance_weight": 25.0, "variance_weight": 25.0, "covariance_weight": 1.0},
+    "nnclr": {"temperature": 0.2, "queue_size": 11},
+    "moco-v3": {"temperature": 0.2, "ema": 0.8},
+    "supcon": {"temperature": 0.2},
     "moco": {"temperature": 0.2, "ema": 0.8, "queue_size": 11},
     "byol": {"ema": 0.8},
     "advsimclr": {
