@@ -172,16 +172,29 @@ SETTINGS = {
     ),
     "head_hidden": Setting(int, "Hidden width of the projection and prediction heads.", 1),
     "head_dim": Setting(int, "Dimension of the embedding.", 1),
-    "temperature": Setting(float, "tau of InfoNCE (simclr, moco, cmc, advsimclr, advcl).", 1e-3),
+    "temperature": Setting(
+        float,
+        "tau of InfoNCE (simclr, moco, moco-v3, nnclr, supcon, cmc, advsimclr, advcl).",
+        1e-3,
+    ),
     "loss": Setting(
         ("nt-xent", "infonce", "hinge", "align-uniform", "cosine"),
         "Loss of simclr and moco: nt-xent (simclr: negatives in both views), infonce (negatives in "
         "the other view, or in the queue), or one without temperature.",
     ),
-    "ema": Setting(float, "Momentum m of the momentum encoder (moco, byol).", 0, 1),
+    "ema": Setting(float, "Momentum m of the momentum encoder (moco, moco-v3, byol).", 0, 1),
     "queue_size": Setting(
-        int, "Negatives in the queue (moco); fewer than there are training images.", 1
+        int,
+        "Negatives in the queue (moco), or candidates for the nearest neighbor (nnclr); fewer than "
+        "there are training images.",
+        1,
     ),
+    "redundancy_weight": Setting(
+        float, "lambda: weight of the correlations off the diagonal (barlow-twins).", 0
+    ),
+    "invariance_weight": Setting(float, "lambda: weight of the invariance (vicreg).", 0),
+    "variance_weight": Setting(float, "mu: weight of the variance (vicreg).", 0),
+    "covariance_weight": Setting(float, "nu: weight of the covariance (vicreg).", 0),
     "bn_groups": Setting(int, "Batch-norm groups (emulates N GPUs without SyncBN).", 1),
     # Adversarial training
     "adv_epsilon": Setting(
@@ -197,13 +210,13 @@ SETTINGS = {
     "ce_weight": Setting(float, "Weight of the cross-entropy on pseudo-labels (advcl).", 0),
     # Optimization
     "batch_size": Setting(int, "Batch size.", 2),
-    "optimizer": Setting(("sgd", "adamw"), "Optimizer of the encoder."),
+    "optimizer": Setting(("sgd", "adamw", "lars"), "Optimizer of the encoder."),
     "lr": Setting(float, "Learning rate at the start of the cosine schedule.", 0),
     "min_lr": Setting(
         float, "Learning rate at the end of the cosine schedule, as a fraction of `lr`.", 0, 1
     ),
-    "weight_decay": Setting(float, "Weight decay: L2 (sgd) or decoupled (adamw).", 0),
-    "momentum": Setting(float, "Momentum of SGD; beta1 of AdamW.", 0, 0.9999),
+    "weight_decay": Setting(float, "Weight decay: L2 (sgd, lars) or decoupled (adamw).", 0),
+    "momentum": Setting(float, "Momentum of SGD and LARS; beta1 of AdamW.", 0, 0.9999),
     "loss_scale": Setting(
         float,
         "Factor of the textbook loss; the official code's loss has a factor of 1.786 (simclr), "
@@ -265,6 +278,10 @@ class Settings(TypedDict, total=False):
     loss: str
     ema: float
     queue_size: int
+    redundancy_weight: float
+    invariance_weight: float
+    variance_weight: float
+    covariance_weight: float
     bn_groups: int
     adv_epsilon: str
     adv_steps: int

@@ -16,6 +16,7 @@ from cptools.core.checks import (
     to_float,
 )
 from cptools.core.evaluation.alignment_uniformity import alignment, uniformity
+from cptools.core.lars import LARS
 from cptools.core.random import stream
 from cptools.core.views import DrawsViews, draw_views
 
@@ -25,6 +26,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     ),
     "adamw": lambda params, lr, weight_decay, momentum: torch.optim.AdamW(
         params, lr=lr, weight_decay=weight_decay, betas=(momentum, 0.999)
+    ),
+    "lars": lambda params, lr, weight_decay, momentum: LARS(
+        params, lr=lr, weight_decay=weight_decay, momentum=momentum
     ),
 }
 DIVERGED = "training diverged (the loss is not finite); use a lower `lr`"
@@ -139,8 +143,8 @@ class Learner:
         optimizer: a key of OPTIMIZERS.
         lr: learning rate at the start.
         min_lr: where the cosine ends, as a fraction of lr.
-        weight_decay: L2 (sgd) or decoupled (adamw) weight decay.
-        momentum: of SGD, or beta1 of AdamW.
+        weight_decay: L2 (sgd, lars) or decoupled (adamw) weight decay.
+        momentum: of SGD and LARS, or beta1 of AdamW.
         loss_scale: factor of the loss.
         bf16: compute the network in bfloat16.
 

@@ -174,11 +174,11 @@ def _restore(work: Work, path: Path, command: "Entry") -> None:
 
 
 def note_queue(settings: Mapping[str, Any], num: int) -> None:
-    """Warn if MoCo's queue holds all images, each then a false negative of itself."""
+    """Warn if a queue holds all images: each is its own false negative, or its own neighbor."""
     size = settings.get("queue_size", 0)
     if size >= num:
         _log.warning(
-            "a queue of %d holds all %d images, each a false negative of itself; reduce"
+            "a queue of %d holds all %d images, so that each meets itself in it; reduce"
             " `queue_size`",
             size,
             num,

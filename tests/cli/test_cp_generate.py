@@ -244,6 +244,7 @@ def test_printed_history_gives_the_same_bytes(same_again, make, tmp_path, files)
 SMALL = {  # what makes each attack quick
     "simsiam": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
     "cmc": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
+    "barlow-twins": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
     "unlearnable": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
     "aue": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
     "tue": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),

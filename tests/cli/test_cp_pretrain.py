@@ -39,7 +39,7 @@ def test_encoder(make, tmp_path, files, alg):
     assert tuple(before) == clean.history
     assert (step.tool, step.parameters["epochs"], step.parameters["alg"]) == ("cp-pretrain", 2, alg)
     assert step.inputs["input"].digest == dataset_digest(clean)
-    assert ("ema" in step.parameters) == (alg in ("moco", "byol"))
+    assert ("ema" in step.parameters) == (alg in ("moco", "moco-v3", "byol"))
     assert ("head.classifier.weight" in made.tensors) == (alg == "supervised")
 
 
@@ -68,7 +68,7 @@ def test_training_changes_the_weights_and_the_seed_the_start(make, tmp_path, fil
 
 
 @pytest.mark.parametrize("alg", ALGORITHMS)
-def test_supervised_learning_alone_uses_labels(make, tmp_path, files, alg):
+def test_only_supervised_learning_uses_labels(make, tmp_path, files, alg):
     clean = open_artifact(files / "clean.safetensors").read()
     write_artifact(replace(clean, train_labels=clean.train_labels * 0), tmp_path / "one")
     curves = [
@@ -77,7 +77,7 @@ def test_supervised_learning_alone_uses_labels(make, tmp_path, files, alg):
         ]
         for path in (files / "clean.safetensors", tmp_path / "one")
     ]
-    assert np.array_equal(*curves) == (alg != "supervised")
+    assert np.array_equal(*curves) == (alg not in ("supervised", "supcon"))
 
 
 def test_watching_the_clean_images(make, same_again, tmp_path, files):

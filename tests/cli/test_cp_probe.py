@@ -308,7 +308,7 @@ def test_distances(tool, files, encoder):
         assert told["features"] == "projector"
 
 
-@pytest.mark.parametrize("alg", ["moco", "byol", "simsiam", "cmc", "supervised"])
+@pytest.mark.parametrize("alg", ["moco", "byol", "simsiam", "cmc", "supcon", "supervised"])
 def test_distances_of_every_algorithm(tool, make, tmp_path, files, alg):
     """The file's own weights, and no others, make the embedding."""
     options = [*TINY_TRAINING, "--alg", alg]

@@ -68,7 +68,7 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     changes = {
         "head_hidden": 12, "head_dim": 10, "bn_groups": 3, "width": 4, "temperature": 0.3,
         "ema": 0.7, "queue_size": 5, "adv_epsilon": "3/255", "adv_steps": 2, "adv_step_size": 0.4,
-        "ce_weight": 0.6, "loss": "hinge",
+        "ce_weight": 0.6, "loss": "hinge", "redundancy_weight": 0.2, "variance_weight": 3.0,
     }  # fmt: skip
     values = values_of(alg)
     values |= {k: v for k, v in changes.items() if k in values}
@@ -83,6 +83,9 @@ def test_options_reach_the_algorithm(alg: str) -> None:
         "supervised": [(32, 6)],
         "simsiam": [(32, 12), (12, 12), (12, 10)],
         "cmc": [(16, 12), (12, 10)],  # of one of its two networks
+        "barlow-twins": [(32, 12), (12, 12), (12, 10)],
+        "vicreg": [(32, 12), (12, 12), (12, 10)],
+        "nnclr": [(32, 12), (12, 12), (12, 10)],
     }
     assert [(m.in_features, m.out_features) for m in linear] == shapes.get(
         alg, [(32, 12), (12, 10)]
@@ -92,9 +95,11 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     assert getattr(algorithm, "momentum", 0.7) == 0.7
     if alg in ("simclr", "moco"):
         assert algorithm.objective is {"simclr": OF_VIEWS, "moco": WITH_QUEUE}[alg]["hinge"]
-    if alg == "moco":
+    if alg in ("moco", "nnclr"):
         assert algorithm.queue.shape == (5, 10)
-    assert algorithm.has_momentum is (alg in ("moco", "byol"))
+    assert getattr(algorithm, "redundancy_weight", 0.2) == 0.2
+    assert getattr(algorithm, "variance_weight", 3.0) == 3.0
+    assert algorithm.has_momentum is (alg in ("moco", "moco-v3", "byol"))
     assert algorithm.num_views == {"supervised": 1, "cmc": 1, "advsimclr": 3, "advcl": 5}.get(
         alg, 2
     )

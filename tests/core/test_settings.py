@@ -78,7 +78,7 @@ def test_values_of_python_become_the_type_of_the_setting(
         ({"lr": 10**400}, "is not a number from 0"),
         ({"lr": False}, "`lr`: False is not a number from 0"),
         ({"min_lr": 1.5}, "`min_lr`: 1.5 is not a number from 0 to 1"),
-        ({"optimizer": "lars"}, "`optimizer`: 'lars' is not one of sgd, adamw"),
+        ({"optimizer": "adam"}, "`optimizer`: 'adam' is not one of sgd, adamw, lars"),
         ({"optimizer": ("sgd",)}, "`optimizer`: ('sgd',) is not a word"),
         ({"optimizer": "sgd,adamw"}, "'sgd,adamw' is not one of"),
         ({"views": ("crop", "spin")}, "`views`: 'spin' is not one of crop, flip"),

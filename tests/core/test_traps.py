@@ -311,7 +311,7 @@ def test_schedules_out_of_range_are_refused(changes: dict[str, Any], message: st
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": "adam"}, "unknown optimizer 'adam'; give sgd or adamw"),
+        ({"optimizer": "adam"}, "unknown optimizer 'adam'; give sgd or adamw or lars"),
         ({"lr": -0.1}, "`lr` is -0.1"),
         ({"lr": math.inf}, "`lr` is inf"),
         ({"min_lr": 2.0}, "`min_lr` is 2.0"),
@@ -334,7 +334,10 @@ def test_optimizers_out_of_range_are_refused(changes: dict[str, Any], message: s
     [
         ("simclr", {"temperature": -0.5}), ("simclr", {"temperature": 0.0}),
         ("moco", {"temperature": -0.2}), ("moco", {"ema": 1.5}), ("moco", {"queue_size": 0}),
-        ("byol", {"ema": -0.1}), ("simsiam", {"bn_groups": 0}), ("cmc", {"temperature": 0.0}),
+        ("byol", {"ema": -0.1}), ("barlow-twins", {"redundancy_weight": -0.1}),
+        ("vicreg", {"variance_weight": -1.0}), ("nnclr", {"queue_size": 0}),
+        ("moco-v3", {"ema": 1.5}), ("supcon", {"temperature": 0.0}),
+        ("simsiam", {"bn_groups": 0}), ("cmc", {"temperature": 0.0}),
         ("supervised", {"bn_groups": -1}),
     ],
 )  # fmt: skip

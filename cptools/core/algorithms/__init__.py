@@ -49,6 +49,14 @@ def _check(_: str, algorithm: Algorithm) -> None:
 
 _HERE = "cptools.core.algorithms."
 
+# solo-learn's recipes for CIFAR-10 (vturrisi/solo-learn, scripts/pretrain/cifar), 1000 epochs each.
+# It solarizes a fifth of the second views (vicreg: a tenth of both), jitters saturation by 0.2,
+# where views here do by 0.4, as CP's, and clips LARS.
+_SOLO: Settings = {
+    "crop_area": 0.08, "batch_size": 256, "optimizer": "lars", "lr": 0.3, "weight_decay": 1e-4,
+    "min_lr": 0.0, "warmup_lr": 3e-5, "loss_scale": 1.0,
+}  # fmt: skip
+
 ALGORITHMS = Registry(
     "algorithm",
     Algorithm,
@@ -118,6 +126,73 @@ ALGORITHMS = Registry(
                 "views": "crop,flip",
                 "lr": 0.12, "loss_scale": 1.0, "temperature": 0.07,
                 "head_hidden": 512, "head_dim": 128,
+            },
+        ),
+        # The paper (Zbontar et al. 2021): 8192 dimensions and a loss times 0.024, on ImageNet.
+        "barlow-twins": Algorithm(
+            _HERE + "barlow_twins:BarlowTwins",
+            quick={
+                "epochs": 50,
+                "lr": 3e-3, "loss_scale": 1.0, "head_hidden": 256, "head_dim": 256,
+                "redundancy_weight": 0.005,
+            },
+            paper=_SOLO | {
+                "loss_scale": 0.1, "head_hidden": 2048, "head_dim": 2048,
+                "redundancy_weight": 0.005,
+            },
+        ),
+        # The paper (Bardes et al. 2022): 8192 dimensions on ImageNet, the same weights.
+        "vicreg": Algorithm(
+            _HERE + "vicreg:VICReg",
+            quick={
+                "epochs": 50,
+                "lr": 3e-3, "loss_scale": 1.0, "head_hidden": 256, "head_dim": 256,
+                "invariance_weight": 25.0, "variance_weight": 25.0, "covariance_weight": 1.0,
+            },
+            paper=_SOLO | {
+                "crop_area": 0.2, "head_hidden": 2048, "head_dim": 2048,
+                "invariance_weight": 25.0, "variance_weight": 25.0, "covariance_weight": 1.0,
+            },
+        ),
+        # The paper (Dwibedi et al. 2021): tau 0.1 and a support set of 98,304, on ImageNet.
+        "nnclr": Algorithm(
+            _HERE + "nnclr:NNCLR",
+            quick={
+                "epochs": 60,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.2,
+                "head_hidden": 128, "head_dim": 64, "queue_size": 512,
+            },
+            paper=_SOLO | {
+                "lr": 0.4, "weight_decay": 1e-5, "temperature": 0.2,
+                "head_hidden": 2048, "head_dim": 256, "queue_size": 65536,
+            },
+        ),
+        # The official code (Chen, Xie and He 2021), ResNet-50 on ImageNet: tau 1, LARS.
+        "moco-v3": Algorithm(
+            _HERE + "moco_v3:MoCoV3",
+            quick={
+                "epochs": 60,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.2,
+                "head_hidden": 256, "head_dim": 64, "ema": 0.99,
+            },
+            paper=_SOLO | {
+                "weight_decay": 1e-6, "temperature": 0.2,
+                "head_hidden": 4096, "head_dim": 256, "ema": 0.99,
+            },
+        ),
+        # The official code (Khosla et al. 2020) on CIFAR-10: tau 0.1, batch 1024, lr 0.5; views of
+        # solo-learn: jitter of twice the strength, and blur.
+        "supcon": Algorithm(
+            _HERE + "supcon:SupCon",
+            quick={
+                "epochs": 50,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.2,
+                "head_hidden": 64, "head_dim": 64,
+            },
+            paper=_SOLO | {
+                "views": "crop,flip,jitter,gray,blur", "jitter": 2.0,
+                "optimizer": "sgd", "lr": 0.4, "weight_decay": 1e-5, "temperature": 0.2,
+                "head_hidden": 2048, "head_dim": 256,
             },
         ),
         # CP names no settings for table 4: those of the supervised poisons it compares with

@@ -48,8 +48,12 @@ class SimCLR(Algorithm):
 
     def loss(self, *views: Tensor, labels: Tensor | None = None, dual: bool = False) -> Tensor:
         """The objective; there is no momentum branch, so `dual` changes nothing."""
+        return self.objective(*self.embeddings(*views), temperature=self.temperature)
+
+    def embeddings(self, *views: Tensor) -> tuple[Tensor, ...]:
+        """Unit embeddings [B, D] of each view, passed jointly."""
         # [B, V, ...]: a slice of the batch holds all views of its images.
         stacked = torch.stack(views, dim=1)
         z = in_groups(lambda part: self.embed(part.flatten(0, 1)), stacked, self.groups)
-        z = z.unflatten(0, (-1, len(views)))  # [B, V, D]
-        return self.objective(*z.unbind(1), temperature=self.temperature)
+        parts: tuple[Tensor, ...] = z.unflatten(0, (-1, len(views))).unbind(1)  # of [B, V, D]
+        return parts

@@ -28,6 +28,26 @@ def mlp_bn3(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
     )  # fmt: skip
 
 
+def mlp_bn2(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
+    """Two linear layers, batch norm after each: the projector of MoCo v3 on ResNets.
+
+    The last batch norm has no scale and no shift, as in the authors' code.
+    """
+    return nn.Sequential(
+        nn.Linear(dim_in, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
+        nn.Linear(hidden, dim_out, bias=False), nn.BatchNorm1d(dim_out, affine=False),
+    )  # fmt: skip
+
+
+def expander(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
+    """Three linear layers, batch norm after all but the last: of Barlow Twins and VICReg."""
+    return nn.Sequential(
+        nn.Linear(dim_in, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
+        nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
+        nn.Linear(hidden, dim_out, bias=False),
+    )  # fmt: skip
+
+
 def initialize(module: nn.Module, generator: torch.Generator) -> None:
     """Draw all weights anew from `generator`, in the order of `module.modules()`.
 

@@ -147,6 +147,10 @@ _OWN: dict[str, Attack] = {
     "byol": _contrastive("byol", PAPER_CP_BYOL),
     "simsiam": _contrastive("simsiam", PAPER_CP),
     "cmc": _contrastive("cmc", PAPER_CP),
+    "barlow-twins": _contrastive("barlow-twins", PAPER_CP),
+    "vicreg": _contrastive("vicreg", PAPER_CP),
+    "nnclr": _contrastive("nnclr", PAPER_CP),
+    "moco-v3": _contrastive("moco-v3", PAPER_CP),
     # Huang et al. 2021, section 4 and their official code. Noise for images as they are does not
     # survive the shifts that a quick victim trains with, so the quick attacker shifts them too.
     "unlearnable": _supervised(

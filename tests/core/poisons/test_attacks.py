@@ -30,7 +30,9 @@ from cptools.core.poisons.budget import check_bound, poison_uint8
 from cptools.core.poisons.noise import random_noise
 from cptools.core.random import stream
 
-CONTRASTIVE = ("simclr", "moco", "byol", "simsiam", "cmc")
+CONTRASTIVE = (
+    "simclr", "moco", "byol", "simsiam", "cmc", "barlow-twins", "vicreg", "nnclr", "moco-v3",
+)  # fmt: skip
 FROM_ZERO = ("unlearnable", "aue", "aap", "lsp")  # lsp draws its noise in its only round
 
 
