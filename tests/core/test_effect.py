@@ -130,7 +130,7 @@ def own_classifier(
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize(
-    ("seeds", "epochs"), [((0, 1), 30), pytest.param(FIVE, 50, marks=pytest.mark.long)]
+    ("seeds", "epochs"), [((1,), 30), pytest.param(FIVE, 50, marks=pytest.mark.long)]
 )
 def test_poison_lowers_the_probe_and_random_noise_does_not(seeds, epochs):
     runs = effect("simclr", "simclr", probe, seeds, epochs)
