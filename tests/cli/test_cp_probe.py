@@ -382,10 +382,10 @@ def test_heads_of_another_make(tool, tmp_path, encoder):
         write_artifact(replace(encoder, tensors=tensors), tmp_path / "a")
         done = tool("cp-probe", tmp_path / "a", "--method", "distances")
         done.refused("the head is not that of simclr; train the encoder with cp-pretrain")
-    write_artifact(replace(encoder, algorithm="vicreg"), tmp_path / "a")
-    tool("cp-probe", tmp_path / "a", "--method", "distances").refused("unknown algorithm 'vicreg';")
+    write_artifact(replace(encoder, algorithm="nosuch"), tmp_path / "a")
+    tool("cp-probe", tmp_path / "a", "--method", "distances").refused("unknown algorithm 'nosuch';")
     bare = {n: a for n, a in encoder.tensors.items() if n.startswith("backbone.")}
-    write_artifact(replace(encoder, tensors=bare, algorithm="vicreg"), tmp_path / "a")
+    write_artifact(replace(encoder, tensors=bare, algorithm="nosuch"), tmp_path / "a")
     told = report(tool("cp-probe", tmp_path / "a", "--method", "distances"))
     assert told["features"] == "backbone"
 

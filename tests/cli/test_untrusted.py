@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cptools.artifacts.frame import dump_json
 from cptools.artifacts.schema import Dataset, Delta, Encoder, Entry
 from cptools.artifacts.stream import write_artifact
+from cptools.artifacts.strict_json import dump_json
 from cptools.text import shown
 
 HOSTILE = "a\nb.safetensors: ok \x1b[31m\u202e\r\t\x85\u2028\udcff<b>"

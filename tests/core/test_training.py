@@ -384,7 +384,11 @@ def test_optimizer_state_and_back(optimizer: str) -> None:
     assert optimizer_state(trained(0, model)) == {}
     first = trained(3, model)
     state = {k: v.clone() for k, v in optimizer_state(first).items()}
-    entries = {"sgd": {"momentum_buffer"}, "adamw": {"step", "exp_avg", "exp_avg_sq"}}[optimizer]
+    entries = {
+        "sgd": {"momentum_buffer"},
+        "adamw": {"step", "exp_avg", "exp_avg_sq"},
+        "lars": {"velocity"},
+    }[optimizer]
     assert set(state) == {f"{i}.{entry}" for i in (0, 1) for entry in entries}
     other.load_state_dict(model.state_dict())
     trained(2, other, state)
