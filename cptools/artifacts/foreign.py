@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 
 from cptools.artifacts.containers import container, one_line, one_line_errors
 from cptools.artifacts.errors import ArtifactError
-from cptools.artifacts.frame import blocks, encode_header, layout, read_header
+from cptools.artifacts.frame import encode_header, layout, payload, read_header
 from cptools.artifacts.signatures import looks_like
 from cptools.artifacts.strict_json import load_json
 
@@ -242,9 +242,8 @@ def write_safetensors(arrays: Mapping[str, Array], stream: Any) -> None:
     """Write tensors as plain safetensors, the same bytes in every process."""
     specs = layout(arrays)
     stream.write(encode_header(specs, {"format": "pt"}))
-    for name in specs:
-        for block in blocks(arrays[name]):
-            stream.write(block.data)
+    for block in payload(specs, arrays):
+        stream.write(block.data)
 
 
 def _check_header(path: Path) -> None:

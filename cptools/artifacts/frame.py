@@ -166,6 +166,12 @@ def blocks(array: Array) -> Iterator[Array]:
         yield np.ascontiguousarray(rows[start : start + step], dtype=plain).reshape(-1)
 
 
+def payload(specs: Mapping[str, Spec], arrays: Mapping[str, Array]) -> Iterator[Array]:
+    """The tensors that `layout` placed, in their order, in the pieces of `blocks`."""
+    for name in specs:
+        yield from blocks(arrays[name])
+
+
 def _span(name: str, value: object) -> tuple[int, int, str, Spec]:
     """Check one tensor's entry; return it with its place, which is what it sorts by."""
     match value:

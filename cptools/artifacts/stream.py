@@ -26,10 +26,10 @@ from cptools.artifacts.errors import ArtifactError, UpstreamError
 from cptools.artifacts.frame import (
     Array,
     Spec,
-    blocks,
     decode_header,
     encode_header,
     layout,
+    payload,
     read_header,
     truncated,
 )
@@ -105,8 +105,8 @@ class Reader:
                 or holds bad values.
         """
         with _named(self.label), self:
-            payload = self._map() if self._is_mapped else self._receive()
-            views = {name: _view(payload, spec) for name, spec in self.specs.items()}
+            data = self._map() if self._is_mapped else self._receive()
+            views = {name: _view(data, spec) for name, spec in self.specs.items()}
             artifact = build(self._decoded, views)
             artifact.check()
         return artifact
@@ -118,8 +118,7 @@ class Reader:
             ArtifactError: if it is short, is followed by more, or does not fit.
         """
         with _named(self.label), self:
-            scratch = memoryview(bytearray(_PIECE))
-            self._consume(lambda begin, end: scratch[: end - begin])
+            self._pass()
 
     def close(self) -> None:
         """Close the file, unless it is standard input; `read` does so itself."""
@@ -138,11 +137,11 @@ class Reader:
 
     def _receive(self) -> Array:
         try:
-            payload = np.empty(self.nbytes, np.uint8)
+            received = np.empty(self.nbytes, np.uint8)
         except (MemoryError, ValueError):
             raise ArtifactError(f"needs {self.nbytes} bytes of memory; use fewer images") from None
-        self._consume(lambda begin, end: payload.data[begin:end])
-        return payload
+        self._consume(lambda begin, end: received.data[begin:end])
+        return received
 
     def _map(self) -> Array:
         """The payload as it lies on the disk: private and writable, so that tensors need no copy.
@@ -151,13 +150,17 @@ class Reader:
         """
         assert self._stream is not None
         before = os.fstat(self._stream.fileno())
-        scratch = memoryview(bytearray(_PIECE))
-        self._consume(lambda begin, end: scratch[: end - begin])
+        self._pass()
         mapped = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_COPY)
         descriptor = os.dup(self._stream.fileno())
         weakref.finalize(mapped, os.close, descriptor)
         _mapped[mapped] = _Mapped(self.label, descriptor, before.st_size, before.st_mtime_ns)
         return np.frombuffer(mapped, np.uint8, offset=self._start)
+
+    def _pass(self) -> None:
+        """Read and check the payload without keeping it."""
+        scratch = memoryview(bytearray(_PIECE))
+        self._consume(lambda begin, end: scratch[: end - begin])
 
     def _consume(self, place: Callable[[int, int], memoryview]) -> None:
         """Read the payload piece by piece into `place(begin, end)`; check size and checksum."""
@@ -228,9 +231,8 @@ def write_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> None:
     specs = layout(arrays)
     fields = encode(artifact)
     total = checksum.begin(specs, fields)
-    for name in specs:
-        for block in blocks(arrays[name]):
-            total.update(block.data)
+    for block in payload(specs, arrays):
+        total.update(block.data)
     fields[checksum.KEY] = total.hexdigest()
     header = encode_header(specs, {_KEY: dump_json(fields)})
     _parse(header[8:])
@@ -240,9 +242,8 @@ def write_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> None:
             raise ArtifactError("cannot write binary data to a terminal; use -o FILE or a pipe")
         _widen(stream)
         stream.write(header)
-        for name in specs:
-            for block in blocks(arrays[name]):
-                stream.write(block.data)
+        for block in payload(specs, arrays):
+            stream.write(block.data)
         check_inputs()
 
 
@@ -314,8 +315,8 @@ def _parse(text: bytes) -> tuple[dict[str, Spec], dict[str, Any], dict[str, Any]
     return specs, header, decoded
 
 
-def _view(payload: Array, spec: Spec) -> Array:
-    raw = payload[spec.begin : spec.begin + spec.nbytes]
+def _view(data: Array, spec: Spec) -> Array:
+    raw = data[spec.begin : spec.begin + spec.nbytes]
     view = np.frombuffer(raw, np.dtype(spec.dtype).newbyteorder("<")).reshape(spec.shape)
     return view if view.flags.aligned else view.copy()
 

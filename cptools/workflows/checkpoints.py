@@ -82,11 +82,12 @@ def run_work(
     track = tracker(progress)
     for _ in track(work.run(), total=total - done(), describe=describe, label=label):
         if path is not None and (time.monotonic() - saved > SAVE_EVERY or done() == total):
-            _check_finite(work, f"{done()} of {total}")
-            _save(work, path, command)
+            state = work.state()
+            _check_finite(state, f"{done()} of {total}")
+            _save(state, path, command)
             saved = time.monotonic()
     if path is None:
-        _check_finite(work, f"{done()} of {total}")
+        _check_finite(work.state(), f"{done()} of {total}")
 
 
 def check_checkpoint(checkpoint: "str | os.PathLike[str] | None") -> None:
@@ -123,13 +124,13 @@ def fingerprint(command: "Entry") -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_finite(work: Work, progress: str) -> None:
+def _check_finite(state: "Mapping[str, Tensor]", progress: str) -> None:
     """Refuse weights that no artifact could hold; a loss is computed before the step it leads to.
 
     Raises:
         FloatingPointError: one is not finite.
     """
-    for name, tensor in work.state().items():
+    for name, tensor in state.items():
         is_learned = name.startswith(("model.", "poison."))
         if is_learned and tensor.is_floating_point() and not tensor.isfinite().all():
             raise FloatingPointError(
@@ -149,11 +150,11 @@ def _whole() -> Iterator[None]:
         raise ValueError(f"{what}; remove it to start anew, or name another file") from None
 
 
-def _save(work: Work, path: Path, command: "Entry") -> None:
+def _save(state: "Mapping[str, Tensor]", path: Path, command: "Entry") -> None:
     from cptools.artifacts.schema import Checkpoint
     from cptools.artifacts.stream import write_artifact
 
-    write_artifact(Checkpoint(to_arrays(work.state()), fingerprint(command)), path)
+    write_artifact(Checkpoint(to_arrays(state), fingerprint(command)), path)
 
 
 def _restore(work: Work, path: Path, command: "Entry") -> None:
