@@ -76,7 +76,7 @@ def sync_folder(folder: Path) -> None:
 @contextmanager
 def _stdout() -> Iterator[BinaryIO]:
     if sys.stdout is None or sys.stdout.closed:
-        raise ArtifactError("standard output is closed; use -o FILE or a pipe")
+        raise ArtifactError("standard output is closed; give it a file or a pipe")
     sys.stdout.flush()
     _begun.add(sys.stdout)
     stream: Any = sys.stdout.buffer

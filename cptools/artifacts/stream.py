@@ -6,16 +6,14 @@ bad input before it does anything slow; the contents, against the checksum too, 
 
 import fcntl
 import logging
-import mmap
 import os
 import stat
 import struct
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -33,13 +31,13 @@ from cptools.artifacts.frame import (
     read_header,
     truncated,
 )
+from cptools.artifacts.mapping import check_inputs, map_file
 from cptools.artifacts.schema import Artifact, Entry
 from cptools.artifacts.strict_json import dump_json, load_json
 
 __all__ = [
     "Reader",
     "atomic_write",
-    "check_inputs",
     "check_writable",
     "failure",
     "open_artifact",
@@ -53,18 +51,6 @@ _log = logging.getLogger(__name__)
 _KEY = "cptools"  # the one metadata key: several would be stored in random order by the library
 _PIPE = 1 << 20  # bytes; the most that Linux grants without privileges
 _PIECE = 1 << 18  # bytes; read and hashed while they are in the cache
-
-
-class _Mapped(NamedTuple):
-    """A file that is in use as it lies on the disk."""
-
-    label: str
-    descriptor: int
-    size: int
-    modified: int
-
-
-_mapped: "weakref.WeakKeyDictionary[mmap.mmap, _Mapped]" = weakref.WeakKeyDictionary()
 
 
 class Reader:
@@ -144,17 +130,11 @@ class Reader:
         return received
 
     def _map(self) -> Array:
-        """The payload as it lies on the disk: private and writable, so that tensors need no copy.
-
-        `check_inputs` tells whether somebody changed the file since.
-        """
+        """The payload as it lies on the disk, once it has been checked."""
         assert self._stream is not None
         before = os.fstat(self._stream.fileno())
         self._pass()
-        mapped = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_COPY)
-        descriptor = os.dup(self._stream.fileno())
-        weakref.finalize(mapped, os.close, descriptor)
-        _mapped[mapped] = _Mapped(self.label, descriptor, before.st_size, before.st_mtime_ns)
+        mapped = map_file(self._stream, self.label, before)
         return np.frombuffer(mapped, np.uint8, offset=self._start)
 
     def _pass(self) -> None:
@@ -242,9 +222,11 @@ def write_artifact(artifact: Artifact, path: str | os.PathLike[str]) -> None:
             raise ArtifactError("cannot write binary data to a terminal; use -o FILE or a pipe")
         _widen(stream)
         stream.write(header)
-        for block in payload(specs, arrays):
-            stream.write(block.data)
-        check_inputs()
+        try:
+            for block in payload(specs, arrays):
+                stream.write(block.data)
+        finally:
+            check_inputs()  # first: what is mapped and gone cannot be written
 
 
 def failure(tool: str, reason: str) -> bytes:
@@ -258,18 +240,6 @@ def failure(tool: str, reason: str) -> bytes:
     text = encode_header({}, {_KEY: dump_json(fields)})[8:]
     text += b" " * (-len(text) % 256 if len(text) & 128 else 0)
     return struct.pack("<Q", len(text)) + text
-
-
-def check_inputs() -> None:
-    """Make sure that files in use as they lie on the disk are what they were when they were read.
-
-    Raises:
-        ArtifactError: if one was written to since.
-    """
-    for label, descriptor, size, modified in _mapped.values():
-        now = os.fstat(descriptor)
-        if (now.st_size, now.st_mtime_ns) != (size, modified):
-            raise ArtifactError(f"{label} changed while it was in use; run the command again")
 
 
 @contextmanager

@@ -26,12 +26,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Annotated, Any, TextIO, TypeVar
 
 import typer
 
 from cptools import __version__
+from cptools.artifacts import mapping  # noqa: TID253 - without numpy
 from cptools.artifacts.errors import UpstreamError  # noqa: TID253 - without numpy
 from cptools.cli._failures import send_failure
 from cptools.text import shown
@@ -150,7 +151,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         _words.reset(token)
 
 
-CLOSED_OUTPUT = "standard output is closed; use -o FILE or a pipe"
+CLOSED_OUTPUT = "standard output is closed; give it a file or a pipe"
 
 
 class _ClosedOutput(io.TextIOBase):
@@ -237,21 +238,28 @@ def _guard(name: str) -> Iterator[None]:
     token = _program.set(name)
     try:
         with _signals():
+            mapping.end_with(functools.partial(copy_context().run, _end, name))
             yield
             if sys.stdout is not None:
                 sys.stdout.flush()
     except typer.Exit:
         raise
     except BaseException as error:  # noqa: BLE001 - here everything ends
-        code, reason = report_error(error, name)
-        if isinstance(error, UpstreamError):
-            send_failure(name, _words.get(), error.tool, error.reason)
-        elif reason:
-            send_failure(name, _words.get(), name, reason)
+        code = _end(name, error)
         _end_stdout(is_lost=code > 128)
         raise typer.Exit(code) from None
     finally:
         _program.reset(token)
+
+
+def _end(name: str, error: BaseException) -> int:
+    """Tell the user and the reader of standard output; return the exit code."""
+    code, reason = report_error(error, name)
+    if isinstance(error, UpstreamError):
+        send_failure(name, _words.get(), error.tool, error.reason)
+    elif reason:
+        send_failure(name, _words.get(), name, reason)
+    return code
 
 
 def report_error(error: BaseException, name: str) -> tuple[int, str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 4 << 30  # of images that are made because a header names them
 _MOST_ENTRIES = 1 << 22  # of a folder
+_MANY = 10_000  # images; making more of them takes seconds
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def check_source(source: "Source", cache: Path, side: int) -> dict[str, Any]:
     if options.get("size", side) != side:
         raise ValueError(f"`size={options['size']}` is not the {side} pixels that the file tells")
     if source.name.startswith("/"):
+        _say_reading(source.name)
         _check_path(source.name)
     elif source.name not in recorded.SOURCES:
         raise ValueError("it is neither a source nor an absolute path")
@@ -57,22 +59,28 @@ def check_source(source: "Source", cache: Path, side: int) -> dict[str, Any]:
             "it is not on this machine, and nothing is downloaded because a file names it; get it"
             f" by `cp.load` {source.name}"
         )
-    if source.name != "shapes":
-        _log.info("reading the clean dataset %s, which the header names", source.name)
+    elif source.name != "shapes":
+        _say_reading(source.name)
     return options
 
 
 def check_bytes(num: int, side: int) -> None:
-    """Refuse to make more images for a header than it should ask for.
+    """Refuse to make more images for a header than it should ask for, and say it if they are many.
 
     Raises:
         ValueError: they are more than 4 GiB.
     """
+    if num > _MANY:
+        _log.info("making the %d images of the clean dataset that the header names", num)
     if num * 3 * side**2 > MOST_BYTES:
         raise ValueError(
             f"{num} images of {side} pixels have more than {MOST_BYTES >> 30} GiB, too many to be"
             " made because a file names them"
         )
+
+
+def _say_reading(name: str) -> None:
+    _log.info("reading the clean dataset %s, which the header names", name)
 
 
 def _option(name: str, value: object, source: str) -> Any:

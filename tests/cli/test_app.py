@@ -320,5 +320,5 @@ def test_printing_to_closed_standard_output_is_an_error(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", None)
     assert _app.run(app, []) == 2
     assert capsys.readouterr().err == (
-        "cp-demo: error: standard output is closed; use -o FILE or a pipe\n"
+        "cp-demo: error: standard output is closed; give it a file or a pipe\n"
     )

@@ -47,7 +47,7 @@ FILES = [
     ["cptools", "page", "results", "-o"],
 ]
 
-CLOSED_OUTPUT = "error: standard output is closed; use -o FILE or a pipe\n"
+CLOSED_OUTPUT = "error: standard output is closed; give it a file or a pipe\n"
 FULL = "error: No space left on device; free some space or write elsewhere\n"
 ALL_CLOSED = {"stdin": CLOSED, "stdout": CLOSED, "stderr": CLOSED}
 LOST = [  # of standard output; exit code and message

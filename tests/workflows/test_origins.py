@@ -35,7 +35,7 @@ def pictures(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_what_is_read_because_a_header_names_it_is_said(pictures, caplog):
+def test_what_is_read_because_a_header_names_it_is_said(pictures, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "cptools")
     made = make_dataset(str(pictures), {"seed": 0})
     found = clean_dataset(made.source, None, need="the probe", side=8)
@@ -45,6 +45,9 @@ def test_what_is_read_because_a_header_names_it_is_said(pictures, caplog):
     made = make_dataset("shapes", {"limit": 10, "limit_test": 10})
     assert clean_dataset(made.source, None, need="the probe", side=32)
     assert not caplog.messages
+    monkeypatch.setattr("cptools.workflows.origins._MANY", 19)
+    assert clean_dataset(made.source, None, need="the probe", side=32)
+    assert caplog.messages == ["making the 20 images of the clean dataset that the header names"]
 
 
 @pytest.mark.parametrize(
