@@ -284,3 +284,26 @@ def test_the_tools_take_the_settings_of_every_cell(out: Path, tmp_path: Path) ->
     for name, *arguments in sorted(seen):
         app = import_module(f"cptools.cli.{name.removeprefix('cp-')}").app
         assert run(app, [*arguments, "--dry-run"]) == 0, (name, *arguments)
+
+
+@pytest.mark.long
+def test_every_stage_of_the_gpu_script_runs(tmp_path: Path) -> None:
+    make_tiny = [sys.executable, "-m", "cptools.cli.dataset", "shapes", "--limit", "60"]
+    subprocess.run([*make_tiny, "--limit-test", "40", "-o", tmp_path / "tiny"], check=True)
+    (tmp_path / "plan").write_text(
+        "epochs=1 class_rounds=1 sample_rounds=1 victim_seconds=1 class_seconds=1 sample_seconds=1"
+    )
+    done = subprocess.run(
+        [EXAMPLES / "gpu.sh", tmp_path],
+        env={
+            **os.environ,
+            "DATASET": str(tmp_path / "tiny"),
+            "NETWORK": "--recipe quick",
+            "MINUTES": "60",
+        },
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    names = re.findall(r"^\| ([a-z-]+) \|", done.stdout, re.MULTILINE)
+    assert len(names) == 14
+    assert len(list(tmp_path.glob("*.delta.safetensors"))) == 3

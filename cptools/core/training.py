@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -70,8 +71,12 @@ def epoch_batches(num: int, batch_size: int, generator: torch.Generator) -> list
 def batch_number(step: int, *, num: int, batch_size: int, seed: int, name: str) -> Tensor:
     """Batch `step` of an endless walk through shuffled epochs, as an index [batch_size]."""
     epoch, position = divmod(step, num // batch_size)
-    order = torch.randperm(num, generator=stream(seed, name, epoch))
-    return order[position * batch_size : (position + 1) * batch_size]
+    return _order(num, seed, name, epoch)[position * batch_size : (position + 1) * batch_size]
+
+
+@lru_cache(maxsize=4)  # the batches of an epoch follow each other, of two walks in turns
+def _order(num: int, seed: int, name: str, epoch: int) -> Tensor:
+    return torch.randperm(num, generator=stream(seed, name, epoch))
 
 
 def cosine_lr(epoch: int, epochs: int, *, lr: float, floor: float) -> float:

@@ -134,9 +134,9 @@ QUICK_CP: dict[str, Settings] = {
         "rounds": 30, "model_steps": 15, "noise_steps": 15, "pgd_steps": 5, "step_size": 0.1,
     },
 }  # fmt: skip
-# Forced by the official code.
-PAPER_CP_BYOL: dict[str, Settings] = {
-    mode: values | {"pgd_steps": 1, "step_size": 0.02} for mode, values in PAPER_CP.items()
+# Forced by the official code, sample-wise only.
+PAPER_CP_BYOL: dict[str, Settings] = PAPER_CP | {
+    "sample": PAPER_CP["sample"] | {"pgd_steps": 1, "step_size": 0.02}
 }
 
 _SHIFTS: Settings = PLAIN_VIEWS | {"flip_prob": 0.5, "pad": 8}  # AP's official code
