@@ -28,7 +28,7 @@ from cptools.core.poisons import ATTACKS  # noqa: TID253 - a registry, without t
 HERE = Path(__file__).resolve().parent
 ORDER = (
     "DESCRIPTION", "COMMANDS", "OPTIONS", "INPUT AND OUTPUT", "EXIT STATUS", "ENVIRONMENT",
-    "EXAMPLES", "MEMORY", "SEE ALSO",
+    "EXAMPLES", "LEADERBOARD", "MEMORY", "SEE ALSO",
 )  # fmt: skip
 LINES = {
     **TOOLS,

@@ -238,7 +238,8 @@ def _guard(name: str) -> Iterator[None]:
     token = _program.set(name)
     try:
         with _signals():
-            mapping.end_with(functools.partial(copy_context().run, _end, name))
+            here = copy_context()
+            mapping.end_with(lambda error: here.run(_end, name, error))
             yield
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -52,7 +52,7 @@ def tools(context: typer.Context, version: Version = False) -> None:
             typer.echo(f"{name:{width}}  {line}")
         typer.echo(
             f"{'cptools':{width}}  this list; cptools history FILE, verify FILE..., report FILE...,"
-            " page FOLDER, import FILE, export FILE"
+            " row REPORT, leaderboard ROWS..., page FOLDER, import FILE, export FILE"
         )
 
 
@@ -82,7 +82,7 @@ def history(file: File = None, as_json: Json = False) -> None:
 
 @tool(app, "verify")
 def verify(files: Files) -> None:
-    """Check that artifacts are valid, contents included.
+    """Check that artifacts, or rows of a leaderboard, are valid, contents included.
 
     Prints the kind, digest and sizes of each. The digest is the SHA-256 of the tensors, as recorded
     in histories. All files are checked; the exit code is 2 if any is invalid.
@@ -167,6 +167,92 @@ def report(
         else:
             table = (tables.grid if grid else tables.rows)(conditions, told)
     typer.echo("\n".join(table))
+
+
+@tool(app, "row")
+def row(
+    report: Annotated[str, typer.Argument(help="Report of cp-probe on an encoder.")],
+    attack: Annotated[
+        str, typer.Option("--attack", metavar="NAME", help="Name of the attack; clean for none.")
+    ],
+    victim: Annotated[str, typer.Option("--victim", metavar="NAME", help="Name of the victim.")],
+    defense: Annotated[
+        str, typer.Option("--defense", metavar="NAME", help="Name of the defense.")
+    ] = "none",
+    seconds: Annotated[
+        list[str],
+        typer.Option(
+            "--seconds",
+            metavar="STAGE=N",
+            help="What the attack, defense or victim took: attack=63, once for each.",
+        ),
+    ] = [],  # noqa: B006 - typer's way of an option that may be given again
+    output: opt.Output = None,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Enter a report into a leaderboard.
+
+    Prints a row: a JSON line of the report with the names under which it competes. It is refused
+    where its history disagrees with them. The seed is that of the victim.
+    """
+    from cptools.reports.leaderboard import make_row
+    from cptools.reports.report import parse_report, read_text
+
+    target = plan_output(output, default_name="rows.jsonl")
+    try:
+        records = parse_report(read_text(Path(report))).records
+    except (UnicodeDecodeError, ValueError):
+        raise UsageError(f"{report} is not a report of cp-probe; write one with -o") from None
+    if len(records) != 1:
+        raise UsageError(f"{report} has {len(records)} reports; give one in a file")
+    costs = dict(_cost(text) for text in seconds)
+    entered = make_row(
+        records[0], attack=attack, victim=victim, defense=defense, seconds=costs,
+        seed=_seed_of_victim(records[0]),
+    )  # fmt: skip
+    with delivery(target, o=output, quiet=quiet) as file:
+        file.write(f"{json.dumps(entered.to_json())}\n".encode())
+
+
+def _cost(text: str) -> tuple[str, float]:
+    stage, _, value = text.partition("=")
+    try:
+        return stage, float(value)
+    except ValueError:
+        raise UsageError(f"--seconds {text} is no cost; give such as victim=63") from None
+
+
+def _seed_of_victim(record: dict[str, Any]) -> Any:
+    """What the history says; None, which is refused, where it says nothing."""
+    past = record.get("history") or [{}]
+    trained = [one for one in past if isinstance(one, dict) and one.get("tool") == "cp-pretrain"]
+    return trained[-1].get("parameters", {}).get("seed") if trained else 0
+
+
+@tool(app, "leaderboard")
+def leaderboard(
+    files: Annotated[list[str], typer.Argument(metavar="ROWS...", help="Rows of cptools row.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE",
+            help="Also write a page with tables to sort and to filter (HTML).",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Rank attacks by the highest accuracy of any victim, and defenses by the lowest.
+
+    Prints Markdown. Of attacks, those are compared that no defense was used against; of defenses,
+    the victims that have some. Intervals are Student's over the seeds, differences paired by seed.
+    """
+    from cptools.reports import leaderboard as board
+
+    rows = board.read_rows(files)
+    if output is not None:
+        plan_output(output, default_name="")
+        with delivery(output, o=output) as file:
+            file.write(board.page(rows))
+    typer.echo(board.markdown(rows))
 
 
 @tool(app, "page")
@@ -332,7 +418,12 @@ def _suffixes() -> str:
 
 
 def _verdict(file: str) -> str:
-    """Kind, digest and sizes of a valid artifact."""
+    """Kind, digest and sizes of a valid artifact, or how many rows there are."""
+    if Path(file).suffix == ".jsonl":
+        from cptools.reports.leaderboard import read_file
+
+        return f"{len(read_file(file))} rows of a leaderboard"
+
     from cptools.artifacts.history import digest
     from cptools.artifacts.stream import open_artifact
 

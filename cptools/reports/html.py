@@ -1,6 +1,7 @@
-"""Pieces of an HTML page that needs no script and no network. Whatever is given is escaped."""
+"""Pieces of an HTML page that needs no network. Whatever is given is escaped."""
 
 import base64
+import hashlib
 import struct
 from collections.abc import Callable, Iterable
 from html import escape
@@ -62,6 +63,13 @@ pre {
 }
 code { font: 0.9em ui-monospace, "DejaVu Sans Mono", monospace; }
 pre code { font: inherit; }
+table.sorted thead th { cursor: pointer; }
+th[aria-sort="ascending"]::after { content: " \\2191"; }
+th[aria-sort="descending"]::after { content: " \\2193"; }
+input {
+  font: inherit; color: inherit; background: var(--soft); width: 22rem; max-width: 100%;
+  padding: 0.3rem 0.6rem; border: 1px solid var(--rule); border-radius: 4px;
+}
 .note { color: var(--faint); font-size: 0.875rem; }
 @media (max-width: 30rem) {
   th, td { padding: 0.3rem 0.5rem; }
@@ -75,19 +83,72 @@ pre code { font: inherit; }
 """
 
 
-def document(title: str, body: Iterable[str]) -> bytes:
+_SORTING = """
+for (const table of document.querySelectorAll("table.sorted")) {
+  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+  const key = (row, i) => {
+    const cell = row.cells[i], value = cell.dataset.value;
+    return value === undefined ? cell.textContent : Number(value);
+  };
+  heads.forEach((head, i) => {
+    head.tabIndex = 0;
+    const sort = () => {
+      const down = head.ariaSort === "ascending";
+      heads.forEach((other) => { other.ariaSort = null; });
+      head.ariaSort = down ? "descending" : "ascending";
+      const empty = (row) => row.cells[i].textContent === "";
+      [...body.rows].sort((a, b) => {
+        if (empty(a) || empty(b)) return empty(a) - empty(b);
+        const x = key(a, i), y = key(b, i);
+        const order = typeof x === "number" && typeof y === "number"
+          ? x - y : String(x).localeCompare(String(y));
+        return down ? -order : order;
+      }).forEach((row) => body.append(row));
+    };
+    head.addEventListener("click", sort);
+    head.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(); });
+  });
+}
+for (const input of document.querySelectorAll("input[data-filters]")) {
+  const table = document.getElementById(input.dataset.filters);
+  input.hidden = false;
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\\s+/).filter(Boolean);
+    const has = (text) => words.some((word) => text.toLowerCase().includes(word));
+    const all = [table.tHead.rows[0], ...table.tBodies[0].rows];
+    const columns = [...all[0].cells].map((head) => has(head.textContent));
+    const lines = all.map((row, i) => i > 0 && has(row.cells[0].textContent));
+    const someColumns = columns.some(Boolean), someLines = lines.some(Boolean);
+    all.forEach((row, i) => {
+      row.hidden = i > 0 && words.length > 0 && (someLines || !someColumns) && !lines[i];
+      [...row.cells].forEach((cell, k) => {
+        cell.hidden = k > 4 && words.length > 0 && someColumns && !columns[k];
+      });
+    });
+  });
+}
+"""
+
+
+def document(title: str, body: Iterable[str], *, sorts: bool = False) -> bytes:
     """A whole page, in UTF-8; what cannot be written so becomes a question mark.
 
     Args:
         title: of the window, and heading.
         body: HTML.
+        sorts: whether tables of `sorted_table` are in it, which bring a script; it is the only one
+            that the page lets run.
     """
+    policy, script = _POLICY, []
+    if sorts:
+        digest = base64.b64encode(hashlib.sha256(_SORTING.encode()).digest()).decode()
+        policy, script = f"{policy}; script-src 'sha256-{digest}'", [f"<script>{_SORTING}</script>"]
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en">',
         "<head>",
         '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta name="generator" content="cptools {__version__}">',
         f"<title>{plain(title)}</title>",
@@ -96,6 +157,7 @@ def document(title: str, body: Iterable[str]) -> bytes:
         "<body>",
         f"<h1>{plain(title)}</h1>",
         *body,
+        *script,
         "</body>",
         "</html>",
     ]
@@ -130,6 +192,34 @@ def linked_table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     """
     rows = [_line(first, (f"<td>{plain(cell)}</td>" for cell in cells)) for first, *cells in lines]
     return _table(map(plain, head), rows, "contents")
+
+
+def sorted_table(
+    name: str, head: Iterable[str], lines: Iterable[Iterable[tuple[str, float | None]]]
+) -> str:
+    """A table that is sorted by a click on a column and filtered by what is typed above it.
+
+    Args:
+        name: of the table, one of its own on the page.
+        head: names of the columns.
+        lines: cells: what is shown, and the number by which it is sorted, if it is one.
+    """
+    rows = []
+    for (first, _), *cells in lines:
+        told = (
+            f"<td>{plain(text)}</td>"
+            if value is None
+            else f'<td data-value="{value:.6g}">{plain(text)}</td>'
+            for text, value in cells
+        )
+        rows.append(_line(plain(first), told))
+    table = _table(map(plain, head), rows, name)
+    table = table.replace("<table>", f'<table class="sorted" id="{plain(anchor(name))}">')
+    field = (
+        f'<input type="search" hidden data-filters="{plain(anchor(name))}"'
+        f' placeholder="lines or columns, such as simclr mc" aria-label="Filter {plain(name)}">'
+    )
+    return f"{field}\n{table}"
 
 
 def plain(words: str) -> str:

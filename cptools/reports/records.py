@@ -364,10 +364,15 @@ def _split(file: str) -> tuple[str, int | None]:
 
 
 def _line(told: dict[str, Any], seed: int | None) -> Probe | Finding:
-    return _finding(told) if "verdict" in told else _probe(told, seed)
+    return _finding(told) if "verdict" in told else read_probe(told, seed)
 
 
-def _probe(line: dict[str, Any], seed: int | None) -> Probe:
+def read_probe(line: Mapping[str, Any], seed: int | None) -> Probe:
+    """A record of an accuracy, or another fraction of images.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: it is none.
+    """
     share = next((name for name in _SHARES if f"{name}_percent" in line), "accuracy")
     probe = Probe(
         accuracy=_number(line[f"{share}_percent"]),

@@ -64,7 +64,7 @@ def rows(conditions: Sequence[Condition], paper: Mapping[str, float]) -> list[st
         table.append([condition.name, f"{mean:.1f}", span, value, seeds, each])
     if not paper:
         table = [[*line[:3], *line[4:]] for line in table]
-    return _markdown(table) + _accuracy_agreement(conditions, paper)
+    return to_markdown(table) + _accuracy_agreement(conditions, paper)
 
 
 def grid(conditions: Sequence[Condition], paper: Mapping[str, float]) -> list[str]:
@@ -84,7 +84,7 @@ def grid(conditions: Sequence[Condition], paper: Mapping[str, float]) -> list[st
             if column in told:
                 line.append(_number(paper.get(condition.name)) if condition else "")
         table.append(line)
-    return _markdown(table) + _accuracy_agreement(conditions, paper)
+    return to_markdown(table) + _accuracy_agreement(conditions, paper)
 
 
 def audits(audited: Sequence[Audited]) -> list[str]:
@@ -96,7 +96,7 @@ def audits(audited: Sequence[Audited]) -> list[str]:
     table = [["condition", "score (median)", "range", "datasets", "verdicts", "area under the ROC"]]
     for condition, area in zip(audited, areas, strict=True):
         table.append([condition.name, *condition.summary(), area])
-    return _markdown(table)
+    return to_markdown(table)
 
 
 def differences(
@@ -184,7 +184,7 @@ def _difference_table(
     if not has_paper:
         table = [[*cells[:2], cells[3], *cells[5:8]] for cells in table]
     effects = len(found) - len(contrasts)
-    return _markdown(table) + (_agreement(found[:effects], found[effects:]) if has_paper else [])
+    return to_markdown(table) + (_agreement(found[:effects], found[effects:]) if has_paper else [])
 
 
 def _adjusted(lines: Sequence[_Line]) -> list[float]:
@@ -295,7 +295,7 @@ def _order(told: Sequence[tuple[str, _Estimate, float]]) -> list[str]:
     return ["", f"{text}."]
 
 
-def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
+def to_markdown(table: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table; the first is its head."""
     escaped = ([shown(cell).replace("|", r"\|") for cell in line] for line in table)
     head, *body = (f"| {' | '.join(line)} |" for line in escaped)
