@@ -310,6 +310,8 @@ class Settings(TypedDict, total=False):
     stop_error: float
     csd_weight: float
     draws: int
+    entangle: str
+    classifier_lr: float
     patch_size: int
     rms: float
     least_response: float

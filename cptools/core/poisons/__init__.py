@@ -83,14 +83,16 @@ def _contrastive(
     build: str = "cptools.core.poisons.contrastive:contrastive",
     own_settings: Mapping[str, Setting] | None = None,
     more: Settings | None = None,
+    quick_more: Settings | None = None,
 ) -> Attack:
     """Contrastive poisoning by a learner; CP's attacker normalized over quarters of its batch."""
     quick = QUICK_VIEWS | QUICK_TRAINING | ALGORITHMS.own[alg].learner("quick")
     full = VIEWS | PAPER_TRAINING | ALGORITHMS.own[alg].learner("paper")
-    own = more or {}
+    quick |= {"bn_groups": 1, "branch": "dual"}
+    own, small = more or {}, quick_more or {}
     return Attack(
         build,
-        {mode: quick | {"bn_groups": 1, "branch": "dual"} | QUICK_CP[mode] | own for mode in paper},
+        {mode: quick | QUICK_CP[mode] | own | small for mode in paper},
         {mode: full | {"bn_groups": 4, "branch": "dual"} | paper[mode] | own for mode in paper},
         own_settings or {},
     )
@@ -249,6 +251,55 @@ _OWN: dict[str, Attack] = {
             "lr": 0.5, "weight_decay": 1e-4, "min_lr": 2e-6, "epochs": 40, "warmup_epochs": 10,
             "warmup_lr": 0.05, "pgd_steps": 250, "step_size": 0.01,
         }},
+    ),
+    # Tao et al. 2021 and their official code: 150 epochs, 100 steps of epsilon / 5.
+    "hypocritical": _supervised(
+        "hypocritical",
+        quick={"sample": WEAK_VIEWS | {
+            "epochs": 30, "warmup_epochs": 0, "warmup_lr": 0.0, "pgd_steps": 30, "step_size": 0.1,
+        }},
+        paper={"sample": WEAK_VIEWS | {
+            "batch_size": 128, "epochs": 150, "warmup_epochs": 0, "warmup_lr": 0.0,
+            "pgd_steps": 100, "step_size": 0.2,
+        }},
+    ),
+    # Wen et al. 2023 and their official code: a reference of 4 levels.
+    "entangled": _supervised(
+        "entangled",
+        learner="advsupervised",
+        quick={"sample": WEAK_VIEWS | {
+            "epochs": 20, "warmup_epochs": 0, "warmup_lr": 0.0, "pgd_steps": 40, "step_size": 0.1,
+            "adv_steps": 1, "adv_step_size": 1.0, "entangle": "push",
+        }},
+        paper={"sample": WEAK_VIEWS | {
+            "batch_size": 128, "epochs": 100, "warmup_epochs": 0, "warmup_lr": 0.0,
+            "pgd_steps": 300, "step_size": 0.05, "adv_step_size": 0.5, "entangle": "push",
+        }},
+        own_settings={
+            "entangle": Setting(
+                ("push", "pull"),
+                "Push features from the mean of their class, or pull them to the nearest other's "
+                "(entangled).",
+            ),
+        },
+    ),
+    # Liu et al. 2023 and their official code; the classifier's epochs are adversarial poisons'.
+    "transferable": _contrastive(
+        "simclr",
+        {"sample": PAPER_CP["sample"] | {
+            "rounds": 250, "step_size": 0.05, "epochs": 40, "warmup_epochs": 0, "warmup_lr": 0.0,
+            "classifier_lr": 0.1,
+        }},
+        build="cptools.core.poisons.transferable:transferable",
+        quick_more={
+            "rounds": 20, "pgd_steps": 3, "step_size": 0.1, "epochs": 20, "warmup_epochs": 0,
+            "warmup_lr": 0.0, "classifier_lr": 3e-3,
+        },
+        own_settings={
+            "classifier_lr": Setting(
+                float, "Learning rate of the classifier at the start (transferable).", 0
+            ),
+        },
     ),
     # Ren et al. 2023; the weight of their demonstration that keeps both terms.
     "tue": _contrastive(

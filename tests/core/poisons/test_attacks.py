@@ -34,7 +34,7 @@ from cptools.core.random import stream
 CONTRASTIVE = (
     "simclr", "moco", "byol", "simsiam", "cmc", "barlow-twins", "vicreg", "nnclr", "moco-v3",
 )  # fmt: skip
-FROM_ZERO = ("unlearnable", "aue", "aap", "robust-unlearnable", *DRAWN)
+FROM_ZERO = ("unlearnable", "aue", "aap", "robust-unlearnable", "hypocritical", *DRAWN)
 
 
 def rows_of(mode: str) -> torch.Tensor:
@@ -102,7 +102,7 @@ def test_where_the_noise_starts() -> None:
         elif alg in FROM_ZERO:
             assert not start.any()
         else:
-            assert alg == "adversarial"
+            assert alg in ("adversarial", "entangled", "transferable")
             normal = torch.randn(start.shape, generator=stream(7, "delta"))
             assert torch.equal(start, normal.clamp(-1, 1))
 
