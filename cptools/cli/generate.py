@@ -52,8 +52,8 @@ def generate(
         typer.Option(
             "--epsilon",
             metavar="RADIUS",
-            help="L-infinity bound of the perturbation, for pixels in [0, 1]. Default: 8/255; of "
-            "one-pixel, which bounds the number of pixels, 1.",
+            help="L-infinity bound of the perturbation, for pixels in [0, 1]. Default: 8/255; 1 "
+            "of autoregressive and one-pixel, which bound something else.",
         ),
     ] = None,
     delta: Annotated[

@@ -104,7 +104,8 @@ def generate(
         alg: the attack, a key of `cptools.core.poisons.ATTACKS`; a contrastive learner means
             Contrastive Poisoning (algorithm 1 of its paper).
         mode: `class` (one perturbation per class) or `sample` (one per image); None: the attack's.
-        epsilon: L-infinity bound, for pixels in [0, 1]; None: "8/255", of `one-pixel` "1".
+        epsilon: L-infinity bound, for pixels in [0, 1]; None: the attack's, "8/255" or,
+            of `autoregressive` and `one-pixel`, "1".
         init: initial perturbation; a class-wise one is expanded to each image.
         half: store the delta in float16, and poison with it.
         recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's).

@@ -266,7 +266,7 @@ SMALL = {  # what makes each attack quick
         1,
     ),
     "lsp": (),
-    "autoregressive": ("--least-response", 1),
+    "autoregressive": ("--least-response", 1, "--epsilon", "8/255"),
     "one-pixel": ("--epsilon", "8/255"),
 }
 

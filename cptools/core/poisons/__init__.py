@@ -35,7 +35,7 @@ class Attack(NamedTuple):
         paper: settings of the paper, by mode.
         own_settings: settings that no other attack has.
         epsilon: the bound where none is given; 1 of those that bound not how far a pixel moves but
-            how many do.
+            how many do, or the norm of the noise.
     """
 
     build: str
@@ -337,6 +337,7 @@ _OWN: dict[str, Attack] = {
                 0,
             ),
         },
+        epsilon="1",
     ),
     # Wu et al. 2023.
     "one-pixel": Attack(

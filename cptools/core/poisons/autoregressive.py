@@ -8,9 +8,13 @@ convolution finds at once, where no two images have the same noise.
 
 Processes are drawn until there is one for each class (their algorithm 1, with the constants of the
 released code): normal coefficients scaled to a sum of 1, whose noise does not grow, and which the
-filters of the other classes respond to. The noise is scaled to a fixed L2 norm, 1 in the paper for
-images of 32 x 32, that is, a root mean square of 4.6 gray levels; what then leaves the L-infinity
-ball is cut off, where it is no longer autoregressive (`epsilon=1` cuts nothing).
+filters of the other classes respond to.
+
+The noise has a fixed L2 norm, 1 in the paper for images of 32 x 32, that is, a root mean square of
+4.6 gray levels; that bounds it, and epsilon is 1 unless one is given. Of a smaller one, what leaves
+the L-infinity ball is cut off, and the noise is no longer autoregressive there: on `shapes` at
+8/255, 9% of it, after which the filter of its class is the most silent one on 30% of the images
+instead of all.
 """
 
 from collections.abc import Iterator, Mapping

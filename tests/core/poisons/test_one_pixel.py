@@ -89,6 +89,7 @@ def test_its_epsilon_is_1_unless_one_is_given() -> None:
     assert ATTACKS["one-pixel"].epsilon == "1"
     assert generate_settings("one-pixel")["epsilon"] == "1"
     assert generate_settings("one-pixel", epsilon="8/255")["epsilon"] == "8/255"
+    assert generate_settings("autoregressive")["epsilon"] == "1"  # which bounds a norm
     assert generate_settings("lsp")["epsilon"] == "8/255"
 
 
