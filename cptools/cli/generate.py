@@ -47,7 +47,15 @@ def generate(
             "class if the attack supports it.",
         ),
     ] = None,
-    epsilon: opt.Epsilon = "8/255",
+    epsilon: Annotated[
+        str | None,
+        typer.Option(
+            "--epsilon",
+            metavar="RADIUS",
+            help="L-infinity bound of the perturbation, for pixels in [0, 1]. Default: 8/255; 1 "
+            "of autoregressive and one-pixel, which bound something else.",
+        ),
+    ] = None,
     delta: Annotated[
         str | None,
         typer.Option(

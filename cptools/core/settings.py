@@ -199,11 +199,14 @@ SETTINGS = {
     # Adversarial training
     "adv_epsilon": Setting(
         Fraction,
-        "L-infinity radius of adversarial views, on the pixel scale 0 to 1 (advsimclr, advcl).",
+        "L-infinity radius of adversarial views, on the pixel scale 0 to 1 (advsupervised, "
+        "advsimclr, advcl).",
         0,
         1,
     ),
-    "adv_steps": Setting(int, "PGD steps of an adversarial view (advsimclr, advcl).", 1),
+    "adv_steps": Setting(
+        int, "PGD steps of an adversarial view (advsupervised, advsimclr, advcl).", 1
+    ),
     "adv_step_size": Setting(
         float, "PGD step size of adversarial views, in units of `adv_epsilon`.", 0, 2
     ),
@@ -306,8 +309,12 @@ class Settings(TypedDict, total=False):
     # of single attacks
     stop_error: float
     csd_weight: float
+    draws: int
+    entangle: str
+    classifier_lr: float
     patch_size: int
     rms: float
+    least_response: float
 
 
 RESERVED = frozenset({

@@ -45,7 +45,7 @@ def generate_settings(
     alg: str = "simclr",
     mode: str | None = None,
     *,
-    epsilon: "str | float | Fraction" = "8/255",
+    epsilon: "str | float | Fraction | None" = None,
     half: bool = False,
     recipe: str = "quick",
     seed: int = 0,
@@ -70,6 +70,7 @@ def generate_settings(
     values = resolve(
         attack.settings(recipe, mode), settings, context=f"`alg={alg}`", table=attack_settings()
     )
+    epsilon = attack.epsilon if epsilon is None else epsilon
     radius = read_epsilon(epsilon)
     # Deltas hold fractions; a fraction stays as it was written.
     is_written = isinstance(epsilon, str) and "/" in epsilon
@@ -85,7 +86,7 @@ def generate(
     alg: str = "simclr",
     mode: str | None = None,
     *,
-    epsilon: "str | float | Fraction" = "8/255",
+    epsilon: "str | float | Fraction | None" = None,
     init: "Delta | None" = None,
     half: bool = False,
     recipe: str = "quick",
@@ -103,7 +104,8 @@ def generate(
         alg: the attack, a key of `cptools.core.poisons.ATTACKS`; a contrastive learner means
             Contrastive Poisoning (algorithm 1 of its paper).
         mode: `class` (one perturbation per class) or `sample` (one per image); None: the attack's.
-        epsilon: L-infinity bound, for pixels in [0, 1], e.g. "8/255".
+        epsilon: L-infinity bound, for pixels in [0, 1]; None: the attack's, "8/255" or,
+            of `autoregressive` and `one-pixel`, "1".
         init: initial perturbation; a class-wise one is expanded to each image.
         half: store the delta in float16, and poison with it.
         recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's).

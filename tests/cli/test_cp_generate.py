@@ -250,7 +250,24 @@ SMALL = {  # what makes each attack quick
     "tue": ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--pgd-steps", 1),
     "adversarial": ("--epochs", 1, "--pgd-steps", 1),
     "aap": ("--epochs", 1, "--pgd-steps", 1, "--step-size", 0.2),  # a smaller step rounds to 0
+    "robust-unlearnable": ("--rounds", 1, "--pgd-steps", 1),
+    "hypocritical": ("--epochs", 1, "--pgd-steps", 1),
+    "entangled": ("--epochs", 1, "--pgd-steps", 1),
+    "transferable": (
+        "--epochs",
+        1,
+        "--rounds",
+        1,
+        "--model-steps",
+        1,
+        "--noise-steps",
+        1,
+        "--pgd-steps",
+        1,
+    ),
     "lsp": (),
+    "autoregressive": ("--least-response", 1, "--epsilon", "8/255"),
+    "one-pixel": ("--epsilon", "8/255"),
 }
 
 
@@ -272,6 +289,16 @@ def test_other_attacks(tool, make, tmp_path, files, clean, alg):
     done = tool(name, files / "clean.safetensors", *words)
     assert (done.code, done.err) == (0, "")
     assert done.out == (tmp_path / "poisoned").read_bytes()
+
+
+def test_one_pixel_is_bounded_in_number_not_in_size(make, tmp_path, files, clean):
+    poisoned = make(
+        "cp-generate", files / "clean.safetensors", "--alg", "one-pixel", "--delta",
+        tmp_path / "delta", o=tmp_path / "poisoned",
+    )  # fmt: skip
+    moved = (poisoned.train_images != clean.train_images).any(1).sum((1, 2))
+    assert set(moved.tolist()) == {1}
+    assert open_artifact(tmp_path / "delta").read().epsilon == "1"
 
 
 def test_a_mode_that_an_attack_has_not(tool, files):

@@ -77,10 +77,11 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     )
     assert type(algorithm) is load(ALGORITHMS[alg].build)
     assert algorithm.encoder.feature_dim == 32
-    part = algorithm.head["classifier" if alg == "supervised" else "projector"]
+    part = algorithm.head["classifier" if "supervised" in alg else "projector"]
     linear = [m for m in part.modules() if isinstance(m, nn.Linear)]
     shapes = {
         "supervised": [(32, 6)],
+        "advsupervised": [(32, 6)],
         "simsiam": [(32, 12), (12, 12), (12, 10)],
         "cmc": [(16, 12), (12, 10)],  # of one of its two networks
         "barlow-twins": [(32, 12), (12, 12), (12, 10)],
@@ -100,10 +101,10 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     assert getattr(algorithm, "redundancy_weight", 0.2) == 0.2
     assert getattr(algorithm, "variance_weight", 3.0) == 3.0
     assert algorithm.has_momentum is (alg in ("moco", "moco-v3", "byol"))
-    assert algorithm.num_views == {"supervised": 1, "cmc": 1, "advsimclr": 3, "advcl": 5}.get(
-        alg, 2
-    )
-    if alg in ("advsimclr", "advcl"):
+    assert algorithm.num_views == {
+        "supervised": 1, "cmc": 1, "advsupervised": 3, "advsimclr": 3, "advcl": 5,
+    }.get(alg, 2)  # fmt: skip
+    if alg in ("advsupervised", "advsimclr", "advcl"):
         attack = algorithm.attack
         assert (attack.mean, attack.std) == (MEAN, STD)
         assert (attack.epsilon, attack.steps, attack.step_size) == (3 / 255, 2, 0.4)

@@ -48,6 +48,7 @@ VALUES: dict[str, Any] = {
 OF_ALGORITHM: dict[str, dict[str, Any]] = {
     "simsiam": {},
     "supervised": {},
+    "advsupervised": {"adv_epsilon": "8/255", "adv_steps": 2, "adv_step_size": 0.5},
     "simclr": {"temperature": 0.5, "loss": "hinge"},
     "cmc": {"temperature": 0.2},
     "barlow-twins": {"redundancy_weight": 0.1},
@@ -70,7 +71,7 @@ VIEWS = build_views(VALUES, size=SIDE, mean=(0.5, 0.45, 0.4), std=(0.2, 0.25, 0.
 
 def learner_of(alg: str = "simclr", **changes: Any) -> Learner:
     values = {**VALUES, **OF_ALGORITHM[alg], **changes}
-    if alg == "supervised":
+    if alg in ("supervised", "advsupervised"):
         del values["head_hidden"], values["head_dim"]
     return build_learner(
         alg, values, num_classes=(2, 3) if alg == "advcl" else 3, mean=VIEWS.mean, std=VIEWS.std,

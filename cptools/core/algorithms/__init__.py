@@ -205,6 +205,20 @@ ALGORITHMS = Registry(
                 "lr": 0.1, "weight_decay": 5e-4, "loss_scale": 1.0,
             },
         ),
+        # Adversarial training as Fu et al. 2022 train the victims of their robust noise; quick: a
+        # quarter of the radius, for images of a quarter of the contrast.
+        "advsupervised": Algorithm(
+            _HERE + "advsupervised:AdvSupervised",
+            quick=WEAK_VIEWS | {
+                "epochs": 30, "lr": 3e-3, "loss_scale": 1.0,
+                "adv_epsilon": "1/255", "adv_steps": 3, "adv_step_size": 0.5,
+            },
+            paper=WEAK_VIEWS | {
+                "epochs": 100, "warmup_epochs": 0, "batch_size": 128,
+                "lr": 0.1, "weight_decay": 5e-4, "loss_scale": 1.0,
+                "adv_epsilon": "4/255", "adv_steps": 10, "adv_step_size": 0.2,
+            },
+        ),
         # SimCLR as CP trains it, and the attack of the official code (Kim et al. 2020): steps of
         # 0.007.
         "advsimclr": Algorithm(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cptools.core.algorithms import ALGORITHMS
+from cptools.core.epsilon import parse_epsilon
 from cptools.core.plugins import Registry, check_spec, suggest
 from cptools.core.presets import (
     PAPER_TRAINING,
@@ -33,12 +34,15 @@ class Attack(NamedTuple):
         quick: settings of the recipe for two CPU cores, by mode.
         paper: settings of the paper, by mode.
         own_settings: settings that no other attack has.
+        epsilon: the bound where none is given; 1 of those that bound not how far a pixel moves but
+            how many do, or the norm of the noise.
     """
 
     build: str
     quick: Mapping[str, Settings]
     paper: Mapping[str, Settings]
     own_settings: Mapping[str, Setting] = {}
+    epsilon: str = "8/255"
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -64,6 +68,7 @@ class Attack(NamedTuple):
 
 def _check(_: str, attack: Attack) -> None:
     check_spec(attack.build)
+    parse_epsilon(attack.epsilon)
     if not attack.modes or not set(attack.quick) == set(attack.modes) <= set(MODES):
         raise ValueError("its recipes are not by mode, class or sample, both by the same")
     recipes = [values[mode] for values in (attack.quick, attack.paper) for mode in values]
@@ -78,14 +83,16 @@ def _contrastive(
     build: str = "cptools.core.poisons.contrastive:contrastive",
     own_settings: Mapping[str, Setting] | None = None,
     more: Settings | None = None,
+    quick_more: Settings | None = None,
 ) -> Attack:
     """Contrastive poisoning by a learner; CP's attacker normalized over quarters of its batch."""
     quick = QUICK_VIEWS | QUICK_TRAINING | ALGORITHMS.own[alg].learner("quick")
     full = VIEWS | PAPER_TRAINING | ALGORITHMS.own[alg].learner("paper")
-    own = more or {}
+    quick |= {"bn_groups": 1, "branch": "dual"}
+    own, small = more or {}, quick_more or {}
     return Attack(
         build,
-        {mode: quick | {"bn_groups": 1, "branch": "dual"} | QUICK_CP[mode] | own for mode in paper},
+        {mode: quick | QUICK_CP[mode] | own | small for mode in paper},
         {mode: full | {"bn_groups": 4, "branch": "dual"} | paper[mode] | own for mode in paper},
         own_settings or {},
     )
@@ -96,13 +103,16 @@ def _supervised(
     quick: Mapping[str, Settings],
     paper: Mapping[str, Settings],
     own_settings: Mapping[str, Setting] | None = None,
+    *,
+    learner: str = "supervised",
 ) -> Attack:
-    """An attack whose learner is a classifier."""
-    classifier = ALGORITHMS.own["supervised"]
+    """An attack whose learner is a classifier, in the module of its name."""
+    classifier = ALGORITHMS.own[learner]
     small = QUICK_TRAINING | classifier.learner("quick") | {"bn_groups": 1}
     large = PAPER_TRAINING | classifier.learner("paper") | {"bn_groups": 1}
+    name = alg.replace("-", "_")
     return Attack(
-        f"cptools.core.poisons.{alg}:{alg}",
+        f"cptools.core.poisons.{name}:{name}",
         {mode: small | quick[mode] for mode in paper},
         {mode: large | paper[mode] for mode in paper},
         own_settings or {},
@@ -138,6 +148,13 @@ QUICK_CP: dict[str, Settings] = {
 PAPER_CP_BYOL: dict[str, Settings] = PAPER_CP | {
     "sample": PAPER_CP["sample"] | {"pgd_steps": 1, "step_size": 0.02}
 }
+
+_RMS = Setting(
+    float,
+    "Root mean square of the noise, in gray levels of 255 (lsp, autoregressive).",
+    0,
+    255,
+)
 
 _SHIFTS: Settings = PLAIN_VIEWS | {"flip_prob": 0.5, "pad": 8}  # AP's official code
 
@@ -181,6 +198,23 @@ _OWN: dict[str, Attack] = {
             ),
         },
     ),
+    # Fu et al. 2022 and their official code on CIFAR-10: noise of 8, an adversary of 4 levels.
+    "robust-unlearnable": _supervised(
+        "robust-unlearnable",
+        learner="advsupervised",
+        quick={"sample": {
+            "rounds": 100, "pgd_steps": 4, "step_size": 0.5, "draws": 1,
+            "adv_steps": 1, "adv_step_size": 1.0,
+        }},
+        paper={"sample": {
+            "batch_size": 128, "rounds": 5000, "pgd_steps": 10, "step_size": 0.2, "draws": 5,
+        }},
+        own_settings={
+            "draws": Setting(
+                int, "J: views over which a step's gradient is averaged (robust-unlearnable).", 1
+            ),
+        },
+    ),
     # Fowl et al. 2021 and their official code (one restart).
     "adversarial": _supervised(
         "adversarial",
@@ -218,6 +252,55 @@ _OWN: dict[str, Attack] = {
             "warmup_lr": 0.05, "pgd_steps": 250, "step_size": 0.01,
         }},
     ),
+    # Tao et al. 2021 and their official code: 150 epochs, 100 steps of epsilon / 5.
+    "hypocritical": _supervised(
+        "hypocritical",
+        quick={"sample": WEAK_VIEWS | {
+            "epochs": 30, "warmup_epochs": 0, "warmup_lr": 0.0, "pgd_steps": 30, "step_size": 0.1,
+        }},
+        paper={"sample": WEAK_VIEWS | {
+            "batch_size": 128, "epochs": 150, "warmup_epochs": 0, "warmup_lr": 0.0,
+            "pgd_steps": 100, "step_size": 0.2,
+        }},
+    ),
+    # Wen et al. 2023 and their official code: a reference of 4 levels.
+    "entangled": _supervised(
+        "entangled",
+        learner="advsupervised",
+        quick={"sample": WEAK_VIEWS | {
+            "epochs": 20, "warmup_epochs": 0, "warmup_lr": 0.0, "pgd_steps": 40, "step_size": 0.1,
+            "adv_steps": 1, "adv_step_size": 1.0, "entangle": "push",
+        }},
+        paper={"sample": WEAK_VIEWS | {
+            "batch_size": 128, "epochs": 100, "warmup_epochs": 0, "warmup_lr": 0.0,
+            "pgd_steps": 300, "step_size": 0.05, "adv_step_size": 0.5, "entangle": "push",
+        }},
+        own_settings={
+            "entangle": Setting(
+                ("push", "pull"),
+                "Push features from the mean of their class, or pull them to the nearest other's "
+                "(entangled).",
+            ),
+        },
+    ),
+    # Liu et al. 2023 and their official code; the classifier's epochs are adversarial poisons'.
+    "transferable": _contrastive(
+        "simclr",
+        {"sample": PAPER_CP["sample"] | {
+            "rounds": 250, "step_size": 0.05, "epochs": 40, "warmup_epochs": 0, "warmup_lr": 0.0,
+            "classifier_lr": 0.1,
+        }},
+        build="cptools.core.poisons.transferable:transferable",
+        quick_more={
+            "rounds": 20, "pgd_steps": 3, "step_size": 0.1, "epochs": 20, "warmup_epochs": 0,
+            "warmup_lr": 0.0, "classifier_lr": 3e-3,
+        },
+        own_settings={
+            "classifier_lr": Setting(
+                float, "Learning rate of the classifier at the start (transferable).", 0
+            ),
+        },
+    ),
     # Ren et al. 2023; the weight of their demonstration that keeps both terms.
     "tue": _contrastive(
         "simclr",
@@ -237,10 +320,31 @@ _OWN: dict[str, Attack] = {
         paper={"sample": {"patch_size": 8, "rms": 6.0}},
         own_settings={
             "patch_size": Setting(int, "Side of a patch in pixels (lsp).", 1),
-            "rms": Setting(
-                float, "Root mean square of the noise, in gray levels of 255 (lsp).", 0, 255
+            "rms": _RMS,
+        },
+    ),
+    # Sandoval-Segura et al. 2022: L2 norm 1 on CIFAR-10; their official code's constants.
+    "autoregressive": Attack(
+        "cptools.core.poisons.autoregressive:autoregressive",
+        quick={"sample": {"rms": 4.6, "least_response": 10.0}},
+        paper={"sample": {"rms": 4.6, "least_response": 10.0}},
+        own_settings={
+            "rms": _RMS,
+            "least_response": Setting(
+                float,
+                "T: of the filter of each class to the noise of the others; 3 for 100 classes "
+                "(autoregressive).",
+                0,
             ),
         },
+        epsilon="1",
+    ),
+    # Wu et al. 2023.
+    "one-pixel": Attack(
+        "cptools.core.poisons.one_pixel:one_pixel",
+        quick={"class": {}},
+        paper={"class": {}},
+        epsilon="1",
     ),
 }  # fmt: skip
 

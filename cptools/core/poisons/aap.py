@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from cptools.core.poisons.adversarial import TargetedPGD, targeted
+from cptools.core.poisons.adversarial import ReferencePGD, by_reference, next_class
 from cptools.core.poisons.base import Problem
 
 
-def aap(problem: Problem, values: Mapping[str, Any]) -> TargetedPGD:
+def aap(problem: Problem, values: Mapping[str, Any]) -> ReferencePGD:
     """Targeted noise under the recipe's augmentations; it starts at zero or at `problem.init`."""
-    return targeted(problem, torch.zeros(problem.shape), values)
+    start = torch.zeros(problem.shape)
+    return by_reference(problem, start, values, next_class(problem.num_classes))

@@ -5,7 +5,7 @@ to the NEXT class, (y + 1) mod C, by projected gradient descent through differen
 augmentations (their section 3, targeted). The images keep their labels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,11 +15,26 @@ from cptools.core.checks import check_number, check_whole, to_float
 from cptools.core.poisons.base import Problem, Round, attacker
 from cptools.core.poisons.budget import perturb, pgd_step, project
 from cptools.core.random import stream
-from cptools.core.training import Pretraining, mean_loss, with_prefix, without_prefix
+from cptools.core.training import Learner, Pretraining, mean_loss, with_prefix, without_prefix
 from cptools.core.views import Views
 
+Objective = Callable[[Learner, Tensor, Tensor, Views, torch.Generator], Tensor]
+"""From a classifier, poisoned images [B, 3, H, W], their labels [B], views and their randomness to
+what the noise makes small, a scalar."""
 
-class TargetedPGD:
+
+def next_class(num_classes: int) -> Objective:
+    """Cross-entropy of views of the poisoned images to the class after theirs."""
+
+    def objective(
+        learner: Learner, noisy: Tensor, y: Tensor, views: Views, rng: torch.Generator
+    ) -> Tensor:
+        return learner.loss(noisy, (y + 1) % num_classes, views, rng)
+
+    return objective
+
+
+class ReferencePGD:
     """A classifier's epochs on clean images, then PGD on the noise, batch by batch.
 
     Args:
@@ -27,6 +42,7 @@ class TargetedPGD:
         start: where the noise starts without `problem.init`, float32 [N, 3, H, W] in [-1, 1].
         reference: training of the classifier on the clean images.
         views: the augmentations that the noise must survive.
+        objective: what the noise makes small.
         pgd_steps: steps on each image's noise, fresh views each.
         step_size: in units of epsilon.
         batch_size: images at a time.
@@ -41,6 +57,7 @@ class TargetedPGD:
         start: Tensor,
         reference: Pretraining,
         views: Views,
+        objective: Objective,
         *,
         pgd_steps: int,
         step_size: float,
@@ -52,7 +69,7 @@ class TargetedPGD:
         check_number("step_size", step_size)
         check_whole("batch_size", batch_size, 1)
         self.problem, self.delta = problem, problem.start(start)
-        self.reference, self.views = reference, views
+        self.reference, self.views, self.objective = reference, views, objective
         self.pgd_steps, self.step_size = pgd_steps, step_size
         self.batches = torch.arange(len(problem.images)).split(batch_size)
         self.total = reference.epochs + len(self.batches)
@@ -70,17 +87,16 @@ class TargetedPGD:
             yield Round(self.round, noise_loss=mean_loss(losses))
 
     def _attack(self, index: Tensor, number: int) -> list[Tensor]:
-        """T_p steps of targeted PGD on the noise of a batch; the loss before each."""
+        """T_p steps of PGD on the noise of a batch; the loss before each."""
         problem, learner = self.problem, self.reference.learner
         rng = stream(problem.seed, "attacker", "pgd", number)
         index = index.to(problem.images.device)
         x = to_float(problem.images[index])
-        target = (problem.labels[index] + 1) % problem.num_classes
-        delta, losses = self.delta[index], []
+        y, delta, losses = problem.labels[index], self.delta[index], []
         learner.algorithm.eval()  # theta is fixed; batch norm by its running statistics
         for _ in range(self.pgd_steps):
             noisy = perturb(x, delta.requires_grad_(), problem.epsilon)
-            loss = learner.loss(noisy, target, self.views, rng)
+            loss = self.objective(learner, noisy, y, self.views, rng)
             (gradient,) = torch.autograd.grad(loss, delta)
             delta = pgd_step(delta.detach(), gradient, step_size=self.step_size)
             losses.append(loss.detach())
@@ -100,10 +116,11 @@ class TargetedPGD:
         self.round = int(progress["round"])
 
 
-def targeted(problem: Problem, start: Tensor, values: Mapping[str, Any]) -> TargetedPGD:
-    """`TargetedPGD` by the settings of a recipe."""
-    learner, views = attacker(problem, "supervised", values)
-    reference = Pretraining(
+def reference_training(
+    problem: Problem, learner: Learner, views: Views, values: Mapping[str, Any]
+) -> Pretraining:
+    """Training of a classifier on the clean images, by the settings of a recipe."""
+    return Pretraining(
         problem.images,
         problem.labels,
         learner,
@@ -114,18 +131,39 @@ def targeted(problem: Problem, start: Tensor, values: Mapping[str, Any]) -> Targ
         warmup_lr=values["warmup_lr"],
         seed=problem.seed,
     )
-    return TargetedPGD(
+
+
+def by_reference(
+    problem: Problem,
+    start: Tensor,
+    values: Mapping[str, Any],
+    objective: Objective,
+    *,
+    alg: str = "supervised",
+) -> ReferencePGD:
+    """`ReferencePGD` by the settings of a recipe.
+
+    Args:
+        problem: what to poison.
+        start: where the noise starts without `problem.init`, float32 [N, 3, H, W] in [-1, 1].
+        values: a recipe's.
+        objective: what the noise makes small.
+        alg: a key of ALGORITHMS, the classifier.
+    """
+    learner, views = attacker(problem, alg, values)
+    return ReferencePGD(
         problem,
         start,
-        reference,
+        reference_training(problem, learner, views, values),
         views,
+        objective,
         pgd_steps=values["pgd_steps"],
         step_size=values["step_size"],
         batch_size=values["batch_size"],
     )
 
 
-def adversarial(problem: Problem, values: Mapping[str, Any]) -> TargetedPGD:
+def adversarial(problem: Problem, values: Mapping[str, Any]) -> ReferencePGD:
     """Adversarial poisons; the noise starts normal, cut off at the ball, or at `problem.init`."""
     start = torch.randn(problem.shape, generator=stream(problem.seed, "delta"))
-    return targeted(problem, project(start), values)
+    return by_reference(problem, project(start), values, next_class(problem.num_classes))

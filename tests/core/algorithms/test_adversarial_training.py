@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from cptools.core.algorithms.advcl import AdvCL, high_frequencies
 from cptools.core.algorithms.adversarial import PGD
 from cptools.core.algorithms.advsimclr import AdvSimCLR
+from cptools.core.algorithms.advsupervised import AdvSupervised
 from cptools.core.build import build_encoder
 from cptools.core.encoders import ENCODERS
 from cptools.core.views import Views, draw_views
@@ -260,6 +261,46 @@ def test_an_adversary_without_room_is_the_view_itself() -> None:
     z_a, z_b = (algorithm.head["projector"](algorithm.encoder(v)) for v in (view, other))
     expected = slow_nt_xent([z_a, z_b, z_a], algorithm.temperature)
     torch.testing.assert_close(algorithm.loss(view, other, start), expected)
+
+
+# The classifier.
+
+
+def advsupervised(**changes: Any) -> Any:
+    values = options(num_classes=3, **changes)
+    del values["hidden"], values["dim"]
+    algorithm = AdvSupervised(Tiny(), **values)
+    spread_norms(algorithm, 30)
+    return algorithm
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.usefixtures("in_float64")
+def test_the_adversarial_classifier_is_the_papers(training: bool) -> None:
+    algorithm = advsupervised().double().train(training)
+    slow, labels = deepcopy(algorithm), torch.tensor([0, 2, 1, 1, 0, 2])
+
+    def cross_entropy(view: Tensor) -> Tensor:
+        rows = torch.log_softmax(slow.head["classifier"](slow.encoder(view)), 1)
+        return -sum(row[label] for row, label in zip(rows, labels, strict=True)) / len(labels)
+
+    view, other, start = drawn_by(algorithm)
+    slow.eval()
+    worst = slow_attack(cross_entropy, view, start)
+    slow.train(training)
+    leaf = view.clone().requires_grad_()
+    loss = algorithm.loss(leaf, other, start, labels=labels)
+    middle = worst.clone().requires_grad_()
+    expected = cross_entropy(middle)
+    torch.testing.assert_close(loss, expected)
+    got = torch.autograd.grad(loss, [leaf, *algorithm.parameters()])
+    wanted = torch.autograd.grad(expected, [middle, *slow.parameters()])
+    for ours, theirs in zip(got, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-6)
+    for name, value in slow.state_dict().items():  # the attack moves no running statistics
+        torch.testing.assert_close(algorithm.state_dict()[name], value)
+    assert algorithm.training is training
+    assert float(loss.detach()) > float(cross_entropy(view).detach()) + 0.02
 
 
 # AdvCL.

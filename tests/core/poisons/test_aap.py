@@ -4,7 +4,7 @@ import torch
 from tiny import attack_of
 
 from cptools.core.poisons import ATTACKS
-from cptools.core.poisons.adversarial import TargetedPGD
+from cptools.core.poisons.adversarial import ReferencePGD
 
 
 def test_schedule_of_the_paper() -> None:
@@ -22,7 +22,7 @@ def test_classifier_and_noise_see_the_augmentations() -> None:
     deltas, losses = [], []
     for changes in ({}, {"crop_area": 1.0, "jitter_prob": 0.0, "gray_prob": 0.0}):
         work = attack_of("aap", **changes)
-        assert isinstance(work, TargetedPGD)
+        assert isinstance(work, ReferencePGD)
         assert work.views is work.reference.views
         losses.append([r.model_loss for r in work.run()][: work.reference.epochs])
         deltas.append(work.delta)

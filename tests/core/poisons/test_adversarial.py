@@ -10,7 +10,7 @@ from cptools.core import presets
 from cptools.core.algorithms.supervised import Supervised
 from cptools.core.build import build_learner, build_views
 from cptools.core.checks import to_float
-from cptools.core.poisons.adversarial import TargetedPGD
+from cptools.core.poisons.adversarial import ReferencePGD
 from cptools.core.random import stream
 from cptools.core.training import Pretraining
 from cptools.core.views.recipe import normalize
@@ -18,9 +18,9 @@ from cptools.core.views.recipe import normalize
 BATCH, STEPS, SIZE = 4, 3, 0.15
 
 
-def work_of(alg: str = "adversarial", **changes: object) -> TargetedPGD:
+def work_of(alg: str = "adversarial", **changes: object) -> ReferencePGD:
     work = attack_of(alg, **{"pgd_steps": STEPS, "step_size": SIZE, **changes})
-    assert isinstance(work, TargetedPGD)
+    assert isinstance(work, ReferencePGD)
     return work
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import (
     CLASSES,
+    DRAWN,
     EPSILON,
     EVERY_ATTACK,
     IMAGES,
@@ -33,7 +34,7 @@ from cptools.core.random import stream
 CONTRASTIVE = (
     "simclr", "moco", "byol", "simsiam", "cmc", "barlow-twins", "vicreg", "nnclr", "moco-v3",
 )  # fmt: skip
-FROM_ZERO = ("unlearnable", "aue", "aap", "lsp")  # lsp draws its noise in its only round
+FROM_ZERO = ("unlearnable", "aue", "aap", "robust-unlearnable", "hypocritical", *DRAWN)
 
 
 def rows_of(mode: str) -> torch.Tensor:
@@ -70,7 +71,7 @@ def test_a_seed_determines_the_poison(alg: str, mode: str) -> None:
         assert torch.equal(torch.random.get_rng_state(), before)
         deltas.append(work.delta)
     assert torch.equal(deltas[0], deltas[1])
-    assert not torch.equal(deltas[0], deltas[2])
+    assert torch.equal(deltas[0], deltas[2]) == (alg == "one-pixel")  # which is not random
 
 
 @pytest.mark.parametrize(("alg", "mode"), EVERY_ATTACK)
@@ -78,7 +79,8 @@ def test_a_seed_determines_the_poison(alg: str, mode: str) -> None:
 @settings(max_examples=3)
 def test_the_poison_stays_in_its_budget(alg: str, mode: str, step: float, levels: int) -> None:
     epsilon, clean = Fraction(levels, 255), IMAGES.clone()
-    changes = {"rms": 255 * step} if alg == "lsp" else {"step_size": step}
+    change = {"one-pixel": {}, "lsp": {"rms": 255 * step}, "autoregressive": {"rms": 255 * step}}
+    changes = change.get(alg, {"step_size": step})
     work = attack_of(alg, mode, problem=problem_of(mode, epsilon=float(epsilon)), **changes)
     rounds = list(work.run())
     assert work.delta.shape == (CLASSES if mode == "class" else NUM, 3, SIDE, SIDE)
@@ -88,7 +90,7 @@ def test_the_poison_stays_in_its_budget(alg: str, mode: str, step: float, levels
     check_bound(IMAGES, poisoned, epsilon)
     assert torch.equal(poisoned, IMAGES) == (levels == 0)
     assert torch.equal(IMAGES, clean)  # what the problem holds is not written to
-    assert all(math.isfinite(r.loss) or alg == "lsp" for r in rounds)
+    assert all(math.isfinite(r.loss) or alg in DRAWN for r in rounds)
 
 
 def test_where_the_noise_starts() -> None:
@@ -100,12 +102,12 @@ def test_where_the_noise_starts() -> None:
         elif alg in FROM_ZERO:
             assert not start.any()
         else:
-            assert alg == "adversarial"
+            assert alg in ("adversarial", "entangled", "transferable")
             normal = torch.randn(start.shape, generator=stream(7, "delta"))
             assert torch.equal(start, normal.clamp(-1, 1))
 
 
-@pytest.mark.parametrize(("alg", "mode"), [pair for pair in EVERY_ATTACK if pair[0] != "lsp"])
+@pytest.mark.parametrize(("alg", "mode"), [pair for pair in EVERY_ATTACK if pair[0] not in DRAWN])
 def test_a_start_that_is_given_is_taken_and_kept(alg: str, mode: str) -> None:
     problem = problem_of(mode)
     init = 0.5 * random_noise(problem.shape, stream(1)).half()
@@ -140,7 +142,7 @@ def test_bfloat16(alg: str) -> None:
     assert float(rounded.delta.abs().max()) <= 1
 
 
-@pytest.mark.parametrize("alg", [alg for alg in ATTACKS if alg != "lsp"])
+@pytest.mark.parametrize("alg", [alg for alg in ATTACKS if alg not in DRAWN])
 def test_divergence_is_an_error(alg: str) -> None:
     mode = ATTACKS[alg].modes[0]
     with pytest.raises(FloatingPointError, match="diverged"):
