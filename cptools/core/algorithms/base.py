@@ -1,7 +1,6 @@
 """What training and poisoning need from an algorithm."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -100,14 +99,3 @@ def in_groups(forward: Callable[[Tensor], Tensor], x: Tensor, groups: int) -> Te
             "use a larger `batch_size` or a smaller `bn_groups`"
         )
     return torch.cat([forward(part) for part in x.tensor_split(groups)])
-
-
-def branch_gradient(dual: bool) -> AbstractContextManager[None]:
-    """Context of the momentum branch: gradients only in the dual branch scheme."""
-    return torch.set_grad_enabled(dual and torch.is_grad_enabled())
-
-
-@torch.no_grad()
-def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
-    """target <- momentum * target + (1 - momentum) * online, for parameters, not buffers."""
-    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), 1 - momentum)
