@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from cptools.core.algorithms.base import Backbone, in_groups
+from cptools.core.algorithms.base import Backbone, jointly
 from cptools.core.algorithms.objectives import OF_VIEWS, named
 from cptools.core.algorithms.projected import Projected
 from cptools.core.checks import check_number
@@ -45,8 +45,4 @@ class SimCLR(Projected):
 
     def embeddings(self, *views: Tensor) -> tuple[Tensor, ...]:
         """Unit embeddings [B, D] of each view, passed jointly."""
-        # [B, V, ...]: a slice of the batch holds all views of its images.
-        stacked = torch.stack(views, dim=1)
-        z = in_groups(lambda part: self.embed(part.flatten(0, 1)), stacked, self.groups)
-        parts: tuple[Tensor, ...] = z.unflatten(0, (-1, len(views))).unbind(1)  # of [B, V, D]
-        return parts
+        return jointly(self.embed, views, self.groups)
