@@ -35,7 +35,7 @@ def generate(
         opt.one_of(
             "--alg",
             ATTACKS,
-            "Attack; simclr to moco-v3: Contrastive Poisoning by that learner.",
+            "Attack; simclr to swav: Contrastive Poisoning by that learner.",
         ),
     ] = "simclr",
     mode: Annotated[

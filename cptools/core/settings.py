@@ -174,7 +174,8 @@ SETTINGS = {
     "head_dim": Setting(int, "Dimension of the embedding.", 1),
     "temperature": Setting(
         float,
-        "tau of InfoNCE (simclr, moco, moco-v3, nnclr, supcon, cmc, advsimclr, advcl).",
+        "tau of InfoNCE (simclr, moco, moco-v3, nnclr, supcon, cmc, advsimclr, advcl) or of the "
+        "softmax that learns (dino, swav).",
         1e-3,
     ),
     "loss": Setting(
@@ -182,12 +183,17 @@ SETTINGS = {
         "Loss of simclr and moco: nt-xent (simclr: negatives in both views), infonce (negatives in "
         "the other view, or in the queue), or one without temperature.",
     ),
-    "ema": Setting(float, "Momentum m of the momentum encoder (moco, moco-v3, byol).", 0, 1),
+    "ema": Setting(
+        float,
+        "Momentum m of the momentum encoder (moco, moco-v3, byol; dino: in the first epoch).",
+        0,
+        1,
+    ),
     "queue_size": Setting(
         int,
-        "Negatives in the queue (moco), or candidates for the nearest neighbor (nnclr); fewer than "
-        "there are training images.",
-        1,
+        "Negatives in the queue (moco), candidates for the nearest neighbor (nnclr), both fewer "
+        "than there are training images, or embeddings that share the codes (swav; 0: none).",
+        0,
     ),
     "redundancy_weight": Setting(
         float, "lambda: weight of the correlations off the diagonal (barlow-twins).", 0
@@ -195,7 +201,34 @@ SETTINGS = {
     "invariance_weight": Setting(float, "lambda: weight of the invariance (vicreg).", 0),
     "variance_weight": Setting(float, "mu: weight of the variance (vicreg).", 0),
     "covariance_weight": Setting(float, "nu: weight of the covariance (vicreg).", 0),
+    "prototypes": Setting(int, "K: prototypes, the outputs of the softmax (dino, swav).", 1),
+    "frozen_epochs": Setting(
+        int, "First epochs, or rounds of an attack, in which the prototypes stay as they are.", 0
+    ),
+    "teacher_temperature": Setting(float, "tau of the teacher's softmax (dino).", 1e-3),
+    "teacher_start": Setting(float, "tau of the teacher's softmax in the first epoch.", 1e-3),
+    "teacher_warmup": Setting(
+        int, "Epochs, or rounds of an attack, until it has risen to `teacher_temperature`.", 0
+    ),
+    "sinkhorn_epsilon": Setting(float, "Weight of the entropy of the codes (swav).", 1e-3),
+    "queue_start": Setting(
+        int, "Epochs, or rounds of an attack, before the queue takes part in the codes (swav).", 0
+    ),
+    "local_views": Setting(
+        int, "Local views of an image, smaller crops beside two global ones (dino, swav).", 0
+    ),
+    "local_size": Setting(int, "Side of the local views in pixels; at most that of the images.", 1),
+    "local_area": Setting(
+        float,
+        "Smallest area of a local view's crop, as a fraction of the image; the largest is "
+        "`crop_area`.",
+        0.01,
+        1,
+    ),
     "bn_groups": Setting(int, "Batch-norm groups (emulates N GPUs without SyncBN).", 1),
+    "mask_ratio": Setting(float, "Part of the patches that is hidden (mae).", 0, 1),
+    "decoder_width": Setting(int, "Dimensions of the decoder, a multiple of 32 (mae).", 32),
+    "decoder_layers": Setting(int, "Layers of the decoder (mae).", 1),
     # Adversarial training
     "adv_epsilon": Setting(
         Fraction,
@@ -285,7 +318,20 @@ class Settings(TypedDict, total=False):
     invariance_weight: float
     variance_weight: float
     covariance_weight: float
+    prototypes: int
+    frozen_epochs: int
+    teacher_temperature: float
+    teacher_start: float
+    teacher_warmup: int
+    sinkhorn_epsilon: float
+    queue_start: int
+    local_views: int
+    local_size: int
+    local_area: float
     bn_groups: int
+    mask_ratio: float
+    decoder_width: int
+    decoder_layers: int
     adv_epsilon: str
     adv_steps: int
     adv_step_size: float

@@ -327,6 +327,7 @@ class Pretraining:
     def _train_epoch(self, epoch: int) -> float:
         """One pass over the images; returns the mean loss of its steps."""
         learner, rng = self.learner, stream(self.seed, "views", epoch)
+        learner.algorithm.start_epoch(epoch, self.epochs)
         order = stream(self.seed, "shuffle", epoch)
         batches = epoch_batches(len(self.images), self.batch_size, order)
         losses = []

@@ -26,20 +26,21 @@ def test_encoder(make, tmp_path, files, alg):
         "cp-pretrain", files / "clean.safetensors", *learner(alg, files), "--epochs", 2,
         "--batch-size", 32, o=tmp_path / "a",
     )  # fmt: skip
-    prefix = "lab-" if alg == "cmc" else ""
-    assert (made.architecture, made.width, made.algorithm) == (f"{prefix}resnet10", 8, alg)
-    assert (made.input_size, made.feature_dim) == (32, 64)
+    architecture, width, dim, stem = {
+        "cmc": ("lab-resnet10", 8, 64, "lightness.conv1"), "mae": ("vit-tiny", 48, 48, "conv_proj"),
+    }.get(alg, ("resnet10", 8, 64, "conv1"))  # fmt: skip
+    assert (made.architecture, made.width, made.algorithm) == (architecture, width, alg)
+    assert (made.input_size, made.feature_dim) == (32, dim)
     assert (made.mean, made.std, made.source) == (clean.mean, clean.std, clean.source)
     for curve in ("loss", "alignment", "uniformity"):
         assert made.tensors[f"curve.{curve}"].shape == (2,)
-    stem = "lightness.conv1" if alg == "cmc" else "conv1"
     assert f"backbone.{stem}.weight" in made.tensors
     assert any(name.startswith("head.") for name in made.tensors)
     *before, step = made.history
     assert tuple(before) == clean.history
     assert (step.tool, step.parameters["epochs"], step.parameters["alg"]) == ("cp-pretrain", 2, alg)
     assert step.inputs["input"].digest == dataset_digest(clean)
-    assert ("ema" in step.parameters) == (alg in ("moco", "moco-v3", "byol"))
+    assert ("ema" in step.parameters) == (alg in ("moco", "moco-v3", "byol", "dino"))
     assert ("head.classifier.weight" in made.tensors) == (alg == "supervised")
 
 

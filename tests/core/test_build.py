@@ -63,12 +63,13 @@ def test_one_view_shares_nothing(alg: str) -> None:
         build_algorithm(alg, values, num_classes=2, mean=MEAN, std=STD, seed=0)
 
 
-@pytest.mark.parametrize("alg", ALGORITHMS)
+@pytest.mark.parametrize("alg", [alg for alg in ALGORITHMS if alg != "mae"])
 def test_options_reach_the_algorithm(alg: str) -> None:
     changes = {
         "head_hidden": 12, "head_dim": 10, "bn_groups": 3, "width": 4, "temperature": 0.3,
         "ema": 0.7, "queue_size": 5, "adv_epsilon": "3/255", "adv_steps": 2, "adv_step_size": 0.4,
         "ce_weight": 0.6, "loss": "hinge", "redundancy_weight": 0.2, "variance_weight": 3.0,
+        "prototypes": 9, "local_views": 3,
     }  # fmt: skip
     values = values_of(alg)
     values |= {k: v for k, v in changes.items() if k in values}
@@ -87,6 +88,7 @@ def test_options_reach_the_algorithm(alg: str) -> None:
         "barlow-twins": [(32, 12), (12, 12), (12, 10)],
         "vicreg": [(32, 12), (12, 12), (12, 10)],
         "nnclr": [(32, 12), (12, 12), (12, 10)],
+        "dino": [(32, 12), (12, 12), (12, 10)],
     }
     assert [(m.in_features, m.out_features) for m in linear] == shapes.get(
         alg, [(32, 12), (12, 10)]
@@ -100,10 +102,13 @@ def test_options_reach_the_algorithm(alg: str) -> None:
         assert algorithm.queue.shape == (5, 10)
     assert getattr(algorithm, "redundancy_weight", 0.2) == 0.2
     assert getattr(algorithm, "variance_weight", 3.0) == 3.0
-    assert algorithm.has_momentum is (alg in ("moco", "moco-v3", "byol"))
+    assert algorithm.has_momentum is (alg in ("moco", "moco-v3", "byol", "dino"))
     assert algorithm.num_views == {
         "supervised": 1, "cmc": 1, "advsupervised": 3, "advsimclr": 3, "advcl": 5,
+        "dino": 5, "swav": 5,
     }.get(alg, 2)  # fmt: skip
+    if alg in ("dino", "swav"):
+        assert algorithm.head["prototypes"].weight.shape == (9, 10)
     if alg in ("advsupervised", "advsimclr", "advcl"):
         attack = algorithm.attack
         assert (attack.mean, attack.std) == (MEAN, STD)
@@ -111,6 +116,20 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     if alg == "advcl":
         assert algorithm.ce_weight == 0.6
         assert [len(head.weight) for head in algorithm.head["classifiers"]] == [2, 10]
+
+
+def test_options_reach_the_masked_autoencoder() -> None:
+    values = values_of("mae", width=6, mask_ratio=0.5, decoder_width=32, decoder_layers=3)
+    algorithm: Any = build_algorithm(
+        "mae", values, num_classes=2, mean=MEAN, std=STD, seed=0, size=16
+    )
+    assert (algorithm.encoder.feature_dim, algorithm.visible, algorithm.num_views) == (6, 8, 3)
+    decoder = algorithm.head["decoder"]
+    assert (len(decoder.layers), decoder.embed.weight.shape) == (3, (32, 6))
+    with pytest.raises(ValueError, match="mae hides patches, which this encoder does not have; gi"):
+        build_algorithm(
+            "mae", values | {"encoder": "resnet10"}, num_classes=2, mean=MEAN, std=STD, seed=0
+        )
 
 
 def test_a_loss_that_an_algorithm_does_not_have() -> None:
@@ -125,8 +144,9 @@ def test_weights_are_the_seeds(alg: str) -> None:
     for global_seed, seed in ((0, 0), (1, 0), (0, 1)):
         torch.manual_seed(global_seed)
         algorithm = build_algorithm(
-            alg, values_of(alg), num_classes=CLASSES.get(alg, 3), mean=MEAN, std=STD, seed=seed
-        )
+            alg, values_of(alg), num_classes=CLASSES.get(alg, 3), mean=MEAN, std=STD, seed=seed,
+            size=32,
+        )  # fmt: skip
         states.append(algorithm.state_dict())
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     first = next(name for name in states[0] if name.endswith("conv1.weight"))

@@ -195,11 +195,11 @@ def test_recipes_do_not_share_their_values() -> None:
 def test_every_recipe_builds(alg: str, recipe: str) -> None:
     attacks = [ATTACKS[alg].settings(recipe, "sample")] if alg in ATTACKS else []
     for values in (*attacks, recipes.pretrain(recipe, alg=alg, dataset="shapes")):
-        values["width"] = min(values["width"], 8)
+        values["width"] = min(values["width"], 6)
         mean, std, several = (0.5,) * 3, (0.25,) * 3, ALGORITHMS[alg].is_clustered
         learner = build_learner(
             alg, values, num_classes=(3, 2) if several else 3, mean=mean, std=std,
-            device=torch.device("cpu"), bf16=False, seed=0,
+            device=torch.device("cpu"), bf16=False, seed=0, size=32,
         )  # fmt: skip
         views = build_views(values, size=32, mean=mean, std=std)
         assert (learner.lr, learner.loss_scale) == (values["lr"], values["loss_scale"])

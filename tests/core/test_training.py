@@ -55,6 +55,19 @@ OF_ALGORITHM: dict[str, dict[str, Any]] = {
     "vicreg": {"invariance_weight": 25.0, "variance_weight": 25.0, "covariance_weight": 1.0},
     "nnclr": {"temperature": 0.2, "queue_size": 11},
     "moco-v3": {"temperature": 0.2, "ema": 0.8},
+    "dino": {
+        "temperature": 0.2, "ema": 0.8, "prototypes": 7, "frozen_epochs": 1, "teacher_warmup": 2,
+        "teacher_temperature": 0.1, "teacher_start": 0.05,
+        "local_views": 2, "local_size": 5, "local_area": 0.1,
+    },
+    "swav": {
+        "temperature": 0.2, "prototypes": 7, "sinkhorn_epsilon": 0.1, "frozen_epochs": 1,
+        "queue_size": 6, "queue_start": 1, "local_views": 2, "local_size": 5, "local_area": 0.1,
+    },
+    "mae": {
+        "encoder": "vit-tiny", "width": 3, "mask_ratio": 0.75, "decoder_width": 32,
+        "decoder_layers": 1,
+    },
     "supcon": {"temperature": 0.2},
     "moco": {"temperature": 0.2, "ema": 0.8, "queue_size": 11},
     "byol": {"ema": 0.8},
@@ -71,11 +84,11 @@ VIEWS = build_views(VALUES, size=SIDE, mean=(0.5, 0.45, 0.4), std=(0.2, 0.25, 0.
 
 def learner_of(alg: str = "simclr", **changes: Any) -> Learner:
     values = {**VALUES, **OF_ALGORITHM[alg], **changes}
-    if alg in ("supervised", "advsupervised"):
+    if alg in ("supervised", "advsupervised", "mae"):
         del values["head_hidden"], values["head_dim"]
     return build_learner(
         alg, values, num_classes=(2, 3) if alg == "advcl" else 3, mean=VIEWS.mean, std=VIEWS.std,
-        device=torch.device("cpu"), bf16=False, seed=3,
+        device=torch.device("cpu"), bf16=False, seed=3, size=SIDE,
     )  # fmt: skip
 
 

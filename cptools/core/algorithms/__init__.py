@@ -158,7 +158,7 @@ ALGORITHMS = Registry(
         "nnclr": Algorithm(
             _HERE + "nnclr:NNCLR",
             quick={
-                "epochs": 60,
+                "epochs": 30,
                 "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.2,
                 "head_hidden": 128, "head_dim": 64, "queue_size": 512,
             },
@@ -171,13 +171,66 @@ ALGORITHMS = Registry(
         "moco-v3": Algorithm(
             _HERE + "moco_v3:MoCoV3",
             quick={
-                "epochs": 60,
+                "epochs": 30,
                 "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.2,
                 "head_hidden": 256, "head_dim": 64, "ema": 0.99,
             },
             paper=_SOLO | {
                 "weight_decay": 1e-6, "temperature": 0.2,
                 "head_hidden": 4096, "head_dim": 256, "ema": 0.99,
+            },
+        ),
+        # The paper (Caron et al. 2021): 65,536 outputs on ImageNet. solo-learn has no local views
+        # on CIFAR: number and areas (the global views' as well) are the official code's, their
+        # size, half the image's, is ours.
+        "dino": Algorithm(
+            _HERE + "dino:DINO",
+            quick={
+                "crop_area": 0.4, "epochs": 25,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.1,
+                "head_hidden": 128, "head_dim": 64, "ema": 0.99, "prototypes": 256,
+                "frozen_epochs": 1, "teacher_temperature": 0.07, "teacher_start": 0.04,
+                "teacher_warmup": 10, "local_views": 2, "local_size": 16, "local_area": 0.05,
+            },
+            paper=_SOLO | {
+                "crop_area": 0.4, "weight_decay": 1e-6, "temperature": 0.1,
+                "head_hidden": 2048, "head_dim": 256, "ema": 0.9995, "prototypes": 4096,
+                "frozen_epochs": 1, "teacher_temperature": 0.07, "teacher_start": 0.04,
+                "teacher_warmup": 50, "local_views": 8, "local_size": 16, "local_area": 0.05,
+            },
+        ),
+        # The official code (Caron et al. 2020): a queue for small batches alone, from epoch 15 on.
+        # solo-learn has no local views on CIFAR: number and areas are that code's, their size is
+        # ours.
+        "swav": Algorithm(
+            _HERE + "swav:SwAV",
+            quick={
+                "crop_area": 0.2, "epochs": 30,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.1,
+                "head_hidden": 128, "head_dim": 64, "prototypes": 64, "sinkhorn_epsilon": 0.05,
+                "queue_size": 256, "queue_start": 10, "frozen_epochs": 1,
+                "local_views": 2, "local_size": 16, "local_area": 0.05,
+            },
+            paper=_SOLO | {
+                "views": "crop,flip,jitter,gray,blur", "jitter": 2.0, "crop_area": 0.14,
+                "lr": 0.6, "weight_decay": 1e-6, "temperature": 0.1,
+                "head_hidden": 2048, "head_dim": 128, "prototypes": 3000,
+                "sinkhorn_epsilon": 0.05, "queue_size": 3840, "queue_start": 50,
+                "frozen_epochs": 2, "local_views": 6, "local_size": 16, "local_area": 0.05,
+            },
+        ),
+        # solo-learn's beta2 of AdamW is 0.95, here it is 0.999.
+        "mae": Algorithm(
+            _HERE + "mae:MAE",
+            quick={
+                "encoder": "vit-tiny", "width": 48, "views": "crop,flip", "epochs": 20,
+                "lr": 2e-3, "weight_decay": 0.05, "loss_scale": 1.0,
+                "mask_ratio": 0.75, "decoder_width": 64, "decoder_layers": 2,
+            },
+            paper=_SOLO | {
+                "encoder": "vit-small", "width": 384, "views": "crop,flip",
+                "optimizer": "adamw", "lr": 2e-4, "weight_decay": 0.05,
+                "mask_ratio": 0.75, "decoder_width": 512, "decoder_layers": 8,
             },
         ),
         # The official code (Khosla et al. 2020) on CIFAR-10: tau 0.1, batch 1024, lr 0.5; views of

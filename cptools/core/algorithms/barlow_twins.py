@@ -1,15 +1,16 @@
 """Barlow Twins (Zbontar et al., ICML 2021): the cross-correlation of two views is the identity."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
-from cptools.core.checks import check_number, check_whole
-from cptools.core.encoders.heads import expander, initialize
+from cptools.core.algorithms.base import Backbone
+from cptools.core.algorithms.projected import Projected
+from cptools.core.checks import check_number
+from cptools.core.encoders.heads import expander
 
 
-class BarlowTwins(Algorithm):
+class BarlowTwins(Projected):
     """Barlow Twins, equation 1: sum (1 - C_ii)^2 + lambda sum of C_ij^2 off the diagonal.
 
     C is the cross-correlation of the projections of the two views over the batch, equation 2. Its
@@ -38,29 +39,16 @@ class BarlowTwins(Algorithm):
         bn_groups: int = 1,
         generator: torch.Generator,
     ):
-        super().__init__()
+        head = {"projector": expander(encoder.feature_dim, hidden, dim)}
+        super().__init__(encoder, head, bn_groups=bn_groups, generator=generator)
         check_number("redundancy_weight", redundancy_weight)
-        check_whole("bn_groups", bn_groups, 1)
-        self.encoder = encoder
-        self.head = nn.ModuleDict({"projector": expander(encoder.feature_dim, hidden, dim)})
-        initialize(self, generator)
         self.redundancy_weight = redundancy_weight
-        self.bn_groups = bn_groups
-
-    def _project(self, view: Tensor) -> Tensor:
-        z: Tensor = self.head["projector"](self.encoder(view))
-        return z
-
-    def embed(self, view: Tensor) -> Tensor:
-        """Unit projections [B, D]."""
-        return unit(self._project(view))
 
     def loss(
         self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
     ) -> Tensor:
         """Redundancy reduction of the two views; there is one branch: `dual` changes nothing."""
-        z_a = in_groups(self._project, view_a, self.groups)
-        z_b = in_groups(self._project, view_b, self.groups)
+        z_a, z_b = self.projections(view_a, view_b)
         return redundancy(z_a, z_b, weight=self.redundancy_weight)
 
 

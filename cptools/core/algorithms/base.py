@@ -1,7 +1,6 @@
 """What training and poisoning need from an algorithm."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ class Backbone(nn.Module):
 
 
 class Algorithm(nn.Module):
-    """A learner: `encoder`, `head`, `draw`, `loss` and `after_step()`.
+    """A learner: `encoder`, `head`, `draw`, `loss`, `start_epoch` and `after_step()`.
 
     `loss(view_a, view_b, *, labels=None, dual=False)` is the loss of a batch in textbook scale, a
     scalar. It takes the views that `draw` returned; the classes of the images, int64 [B], which
@@ -41,7 +40,7 @@ class Algorithm(nn.Module):
         num_classes: of the labels that the loss looks at, or of each labeling where there are
             several; None where it looks at none.
         encoder_prefix: of the names of the encoders that it takes, such as lab- of lab-resnet18.
-        has_momentum: whether a momentum branch exists (MoCo, BYOL), through which the gradient
+        has_momentum: whether a momentum branch exists (`Momentum`), through which the gradient
             of the poison may flow: the dual branch scheme of CP section 4.2.
         bn_groups: slices of the batch that batch norm sees apart in training.
     """
@@ -77,6 +76,14 @@ class Algorithm(nn.Module):
         """Unit vectors [B, D] whose alignment and uniformity the curves show."""
         raise NotImplementedError
 
+    def start_epoch(self, epoch: int, epochs: int) -> None:
+        """Change what a schedule changes, before an epoch of training or a round of an attack.
+
+        Args:
+            epoch: counted from 1.
+            epochs: how many there are.
+        """
+
     def after_step(self) -> None:
         """Move what moves once an optimizer step: momentum encoder, queue."""
 
@@ -84,6 +91,17 @@ class Algorithm(nn.Module):
 def unit(z: Tensor) -> Tensor:
     """Rows of z [B, D] scaled to length 1, in float32."""
     return F.normalize(z.float(), dim=1)
+
+
+def jointly(
+    forward: Callable[[Tensor], Tensor], views: Sequence[Tensor], groups: int
+) -> tuple[Tensor, ...]:
+    """Outputs [B, ...] of each view, views of one size, of which batch norm sees all together."""
+    # [B, V, ...]: a slice of the batch holds all views of its images.
+    stacked = torch.stack(tuple(views), dim=1)
+    z = in_groups(lambda part: forward(part.flatten(0, 1)), stacked, groups)
+    parts: tuple[Tensor, ...] = z.unflatten(0, (-1, len(views))).unbind(1)  # of [B, V, ...]
+    return parts
 
 
 def in_groups(forward: Callable[[Tensor], Tensor], x: Tensor, groups: int) -> Tensor:
@@ -100,14 +118,3 @@ def in_groups(forward: Callable[[Tensor], Tensor], x: Tensor, groups: int) -> Te
             "use a larger `batch_size` or a smaller `bn_groups`"
         )
     return torch.cat([forward(part) for part in x.tensor_split(groups)])
-
-
-def branch_gradient(dual: bool) -> AbstractContextManager[None]:
-    """Context of the momentum branch: gradients only in the dual branch scheme."""
-    return torch.set_grad_enabled(dual and torch.is_grad_enabled())
-
-
-@torch.no_grad()
-def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
-    """target <- momentum * target + (1 - momentum) * online, for parameters, not buffers."""
-    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), 1 - momentum)

@@ -1,15 +1,16 @@
 """NNCLR (Dwibedi et al., ICCV 2021): the positive is the nearest neighbor among earlier images."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
+from cptools.core.algorithms.base import Backbone, in_groups, unit
 from cptools.core.algorithms.losses import info_nce_in_batch
+from cptools.core.algorithms.projected import Projected
 from cptools.core.checks import check_number, check_whole
-from cptools.core.encoders.heads import initialize, mlp_bn, mlp_bn3
+from cptools.core.encoders.heads import mlp_bn, mlp_bn3
 
 
-class NNCLR(Algorithm):
+class NNCLR(Projected):
     """NNCLR, algorithm 1: L(NN(z_a, Q), p_b) / 2 + L(NN(z_b, Q), p_a) / 2.
 
     NN(z, Q) is the projection of an earlier image, in the support set Q, that is nearest to z; it
@@ -43,30 +44,16 @@ class NNCLR(Algorithm):
         bn_groups: int = 1,
         generator: torch.Generator,
     ):
-        super().__init__()
+        head = {
+            "projector": mlp_bn3(encoder.feature_dim, hidden, dim),
+            "predictor": mlp_bn(dim, 2 * hidden, dim),
+        }
+        super().__init__(encoder, head, bn_groups=bn_groups, generator=generator)
         check_number("temperature", temperature, above=True)
         check_whole("queue_size", queue_size, 1)
-        check_whole("bn_groups", bn_groups, 1)
-        self.encoder = encoder
-        self.head = nn.ModuleDict(
-            {
-                "projector": mlp_bn3(encoder.feature_dim, hidden, dim),
-                "predictor": mlp_bn(dim, 2 * hidden, dim),
-            }
-        )
-        initialize(self, generator)
         self.temperature = temperature
-        self.bn_groups = bn_groups
         self.register_buffer("queue", unit(torch.randn(queue_size, dim, generator=generator)))
         self.keys: Tensor | None = None
-
-    def _project(self, view: Tensor) -> Tensor:
-        z: Tensor = self.head["projector"](self.encoder(view))
-        return z
-
-    def embed(self, view: Tensor) -> Tensor:
-        """Unit projections [B, D]."""
-        return unit(self._project(view))
 
     @torch.no_grad()
     def _neighbors(self, z: Tensor) -> Tensor:
@@ -78,8 +65,7 @@ class NNCLR(Algorithm):
         self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
     ) -> Tensor:
         """Mean of both directions of InfoNCE between neighbors and predictions."""
-        z_a = in_groups(self._project, view_a, self.groups)
-        z_b = in_groups(self._project, view_b, self.groups)
+        z_a, z_b = self.projections(view_a, view_b)
         p_a = unit(in_groups(self.head["predictor"], z_a, self.groups))
         p_b = unit(in_groups(self.head["predictor"], z_b, self.groups))
         z_a, z_b = unit(z_a.detach()), unit(z_b.detach())

@@ -1,15 +1,16 @@
 """SimCLR (Chen et al. 2020): two views through one encoder, NT-Xent."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
+from cptools.core.algorithms.base import Backbone, jointly
 from cptools.core.algorithms.objectives import OF_VIEWS, named
-from cptools.core.checks import check_number, check_whole
-from cptools.core.encoders.heads import initialize, mlp
+from cptools.core.algorithms.projected import Projected
+from cptools.core.checks import check_number
+from cptools.core.encoders.heads import mlp
 
 
-class SimCLR(Algorithm):
+class SimCLR(Projected):
     """SimCLR; batch norm sees both views of a batch jointly, as in the official code.
 
     Args:
@@ -33,18 +34,10 @@ class SimCLR(Algorithm):
         bn_groups: int = 1,
         generator: torch.Generator,
     ):
-        super().__init__()
+        head = {"projector": mlp(encoder.feature_dim, hidden, dim)}
+        super().__init__(encoder, head, bn_groups=bn_groups, generator=generator)
         check_number("temperature", temperature, above=True)
-        check_whole("bn_groups", bn_groups, 1)
-        self.encoder = encoder
-        self.head = nn.ModuleDict({"projector": mlp(encoder.feature_dim, hidden, dim)})
-        initialize(self, generator)
         self.objective, self.temperature = named(objective, OF_VIEWS), temperature
-        self.bn_groups = bn_groups
-
-    def embed(self, view: Tensor) -> Tensor:
-        """Unit embeddings [B, D]."""
-        return unit(self.head["projector"](self.encoder(view)))
 
     def loss(self, *views: Tensor, labels: Tensor | None = None, dual: bool = False) -> Tensor:
         """The objective; there is no momentum branch, so `dual` changes nothing."""
@@ -52,8 +45,4 @@ class SimCLR(Algorithm):
 
     def embeddings(self, *views: Tensor) -> tuple[Tensor, ...]:
         """Unit embeddings [B, D] of each view, passed jointly."""
-        # [B, V, ...]: a slice of the batch holds all views of its images.
-        stacked = torch.stack(views, dim=1)
-        z = in_groups(lambda part: self.embed(part.flatten(0, 1)), stacked, self.groups)
-        parts: tuple[Tensor, ...] = z.unflatten(0, (-1, len(views))).unbind(1)  # of [B, V, D]
-        return parts
+        return jointly(self.embed, views, self.groups)

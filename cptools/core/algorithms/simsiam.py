@@ -1,15 +1,15 @@
 """SimSiam (Chen and He 2021): a network predicts its own projection of the other view."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
+from cptools.core.algorithms.base import Backbone, in_groups, unit
 from cptools.core.algorithms.losses import negative_cosine
-from cptools.core.checks import check_whole
-from cptools.core.encoders.heads import initialize, mlp_bn, mlp_bn3
+from cptools.core.algorithms.projected import Projected
+from cptools.core.encoders.heads import mlp_bn, mlp_bn3
 
 
-class SimSiam(Algorithm):
+class SimSiam(Projected):
     """SimSiam, algorithm 1: D(p_a, stopgrad(z_b)) / 2 + D(p_b, stopgrad(z_a)) / 2.
 
     There is no momentum branch; the branch whose gradient is stopped plays its part, and `dual`
@@ -32,32 +32,17 @@ class SimSiam(Algorithm):
         bn_groups: int = 1,
         generator: torch.Generator,
     ):
-        super().__init__()
-        check_whole("bn_groups", bn_groups, 1)
-        self.encoder = encoder
-        self.head = nn.ModuleDict(
-            {
-                "projector": mlp_bn3(encoder.feature_dim, hidden, dim),
-                "predictor": mlp_bn(dim, max(1, hidden // 4), dim),
-            }
-        )
-        initialize(self, generator)
-        self.bn_groups = bn_groups
-
-    def _project(self, view: Tensor) -> Tensor:
-        z: Tensor = self.head["projector"](self.encoder(view))
-        return z
-
-    def embed(self, view: Tensor) -> Tensor:
-        """Unit projections [B, D]."""
-        return unit(self._project(view))
+        head = {
+            "projector": mlp_bn3(encoder.feature_dim, hidden, dim),
+            "predictor": mlp_bn(dim, max(1, hidden // 4), dim),
+        }
+        super().__init__(encoder, head, bn_groups=bn_groups, generator=generator)
 
     def loss(
         self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
     ) -> Tensor:
         """Mean of both directions of the negative cosine of prediction and projection."""
-        z_a = in_groups(self._project, view_a, self.groups)
-        z_b = in_groups(self._project, view_b, self.groups)
+        z_a, z_b = self.projections(view_a, view_b)
         p_a = unit(in_groups(self.head["predictor"], z_a, self.groups))
         p_b = unit(in_groups(self.head["predictor"], z_b, self.groups))
         if not dual:

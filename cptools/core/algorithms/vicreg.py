@@ -1,18 +1,19 @@
 """VICReg (Bardes, Ponce, LeCun, ICLR 2022): variance, invariance and covariance of two views."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from cptools.core.algorithms.base import Algorithm, Backbone, in_groups, unit
-from cptools.core.checks import check_number, check_whole
-from cptools.core.encoders.heads import expander, initialize
+from cptools.core.algorithms.base import Backbone
+from cptools.core.algorithms.projected import Projected
+from cptools.core.checks import check_number
+from cptools.core.encoders.heads import expander
 
 EPSILON = 1e-4  # of the standard deviation, equation 2
 GAMMA = 1.0  # the standard deviation that is aimed at, equation 1
 
 
-class VICReg(Algorithm):
+class VICReg(Projected):
     """VICReg, equation 6: lambda s(Z, Z') + mu (v(Z) + v(Z')) + nu (c(Z) + c(Z')).
 
     The invariance s is the mean over images and dimensions of the squared difference, as in
@@ -43,33 +44,20 @@ class VICReg(Algorithm):
         bn_groups: int = 1,
         generator: torch.Generator,
     ):
-        super().__init__()
+        head = {"projector": expander(encoder.feature_dim, hidden, dim)}
+        super().__init__(encoder, head, bn_groups=bn_groups, generator=generator)
         check_number("invariance_weight", invariance_weight)
         check_number("variance_weight", variance_weight)
         check_number("covariance_weight", covariance_weight)
-        check_whole("bn_groups", bn_groups, 1)
-        self.encoder = encoder
-        self.head = nn.ModuleDict({"projector": expander(encoder.feature_dim, hidden, dim)})
-        initialize(self, generator)
         self.invariance_weight = invariance_weight
         self.variance_weight = variance_weight
         self.covariance_weight = covariance_weight
-        self.bn_groups = bn_groups
-
-    def _project(self, view: Tensor) -> Tensor:
-        z: Tensor = self.head["projector"](self.encoder(view))
-        return z
-
-    def embed(self, view: Tensor) -> Tensor:
-        """Unit embeddings [B, D]."""
-        return unit(self._project(view))
 
     def loss(
         self, view_a: Tensor, view_b: Tensor, *, labels: Tensor | None = None, dual: bool = False
     ) -> Tensor:
         """The weighted sum of the three terms; there is one branch: `dual` changes nothing."""
-        z_a = in_groups(self._project, view_a, self.groups).float()
-        z_b = in_groups(self._project, view_b, self.groups).float()
+        z_a, z_b = (z.float() for z in self.projections(view_a, view_b))
         return (
             self.invariance_weight * F.mse_loss(z_a, z_b)
             + self.variance_weight * (variance(z_a) + variance(z_b))

@@ -53,6 +53,10 @@ class DefendedImages:
         """The same of the weak views."""
         return replace(self, views=self.views.weak())
 
+    def local(self, size: int, area: float) -> "DefendedImages":
+        """The same of the local views."""
+        return replace(self, views=self.views.local(size, area))
+
 
 @dataclass(frozen=True)
 class DefendedViews:
@@ -75,3 +79,7 @@ class DefendedViews:
     def weak(self) -> "DefendedViews":
         """The same of the weak views."""
         return replace(self, views=self.views.weak())
+
+    def local(self, size: int, area: float) -> "DefendedViews":
+        """The same of the local views."""
+        return replace(self, views=self.views.local(size, area))

@@ -48,6 +48,14 @@ def expander(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
     )  # fmt: skip
 
 
+def mlp_gelu3(dim_in: int, hidden: int, dim_out: int) -> nn.Sequential:
+    """Three linear layers with GELU between: the projector of DINO (Caron et al. 2021)."""
+    return nn.Sequential(
+        nn.Linear(dim_in, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
+        nn.Linear(hidden, dim_out),
+    )  # fmt: skip
+
+
 def initialize(module: nn.Module, generator: torch.Generator) -> None:
     """Draw all weights anew from `generator`, in the order of `module.modules()`.
 

@@ -10,6 +10,7 @@ zero; the patch projection as in torchvision.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models import VisionTransformer
 
 LAYERS = 12
@@ -71,9 +72,44 @@ class ViT(VisionTransformer):  # type: ignore[misc]
         nn.init.trunc_normal_(self.encoder.pos_embedding, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features [B, feature_dim] of normalized images [B, 3, size, size]."""
-        features: Tensor = super().forward(x.contiguous(memory_format=torch.channels_last))
-        return features
+        """Features [B, width] of normalized images [B, 3, size, size], or of another size."""
+        return self.encode(self.tokens(x))[:, 0]
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Embedded patches [B, P, width] of normalized images [B, 3, S, S], row by row.
+
+        Images of another size than the network's have its positions, interpolated, as in DINO
+        (Caron et al. 2021, facebookresearch/dino).
+
+        Raises:
+            ValueError: the patches do not divide the images.
+        """
+        size, patch = x.shape[-1], self.patch_size
+        if size % patch:
+            near = max(1, round(size / patch)) * patch
+            raise ValueError(
+                f"the ViT's patches of {patch} pixels do not divide views of {size} pixels; give"
+                f" `local_size={near}`"
+            )
+        grid: Tensor = self.conv_proj(x.contiguous(memory_format=torch.channels_last))
+        return grid.flatten(2).transpose(1, 2) + self._positions(size // patch)
+
+    def _positions(self, side: int) -> Tensor:
+        """Positions [1, side * side, width] of patches."""
+        positions: Tensor = self.encoder.pos_embedding[:, 1:]
+        own = self.image_size // self.patch_size
+        if side == own:
+            return positions
+        grid = positions.transpose(1, 2).unflatten(2, (own, own))
+        resized = F.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
+        return resized.flatten(2).transpose(1, 2)
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Outputs [B, 1 + P, width] of the layers: of the class token, and of these tokens."""
+        start = self.class_token + self.encoder.pos_embedding[:, :1]
+        sequence = torch.cat([start.expand(len(tokens), -1, -1), tokens], dim=1)
+        outputs: Tensor = self.encoder.ln(self.encoder.layers(sequence))
+        return outputs
 
 
 def vit_tiny(width: int, size: int) -> ViT:

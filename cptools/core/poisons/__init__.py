@@ -168,6 +168,8 @@ _OWN: dict[str, Attack] = {
     "vicreg": _contrastive("vicreg", PAPER_CP),
     "nnclr": _contrastive("nnclr", PAPER_CP),
     "moco-v3": _contrastive("moco-v3", PAPER_CP),
+    "dino": _contrastive("dino", PAPER_CP),
+    "swav": _contrastive("swav", PAPER_CP),
     # Huang et al. 2021, section 4 and their official code. Noise for images as they are does not
     # survive the shifts that a quick victim trains with, so the quick attacker shifts them too.
     "unlearnable": _supervised(

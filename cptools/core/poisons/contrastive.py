@@ -94,6 +94,7 @@ def algorithm_1(
     for t in range(done, n.rounds):  # T rounds
         rng = stream(problem.seed, "attacker", "views", t)
         set_lr(learner.optimizer, cosine_lr(t + 1, n.rounds, lr=learner.lr, floor=learner.min_lr))
+        learner.algorithm.start_epoch(t + 1, n.rounds)
         model_losses, noise_losses = [], []
         for step in range(n.model_steps):  # T_theta: theta <- theta - eta grad L(theta, D + delta)
             x, y, rows = problem.batch(t * n.model_steps + step, n.batch_size, "attacker/model")

@@ -22,6 +22,9 @@ class DrawsViews(Protocol):
     def weak(self) -> "DrawsViews":
         """The same with flips and shifts alone."""
 
+    def local(self, size: int, area: float) -> "DrawsViews":
+        """The same of smaller parts of the images, in other pixels; see `Views.local`."""
+
 
 AUGMENTATIONS = {
     "crop": ("top", "left", "height", "width"),
@@ -249,6 +252,30 @@ class Views:
         return replace(
             self, scale=(1.0, 1.0), jitter_p=0.0, gray_p=0.0, blur_p=0.0, pad=self.size // 8
         )
+
+    def local(self, size: int, area: float) -> "Views":
+        """The same of smaller parts of the images: the local views of multi-crop.
+
+        Args:
+            size: Side of the output in pixels, at most that of these views.
+            area: Smallest area of a crop, as a fraction of the image's; the largest is the
+                smallest of these views.
+
+        Raises:
+            ValueError: If these views are smaller than `size`, or their crops than `area`.
+        """
+        largest = self.scale[0]
+        if size > self.size:
+            raise ValueError(
+                f"local views of {size} pixels do not fit views of {self.size}; give"
+                f" `local_size={self.size}` or less"
+            )
+        if area > largest:
+            raise ValueError(
+                f"`local_area` {area} is above {largest}, the smallest area of the other crops;"
+                " give a smaller one, or a larger `crop_area`"
+            )
+        return replace(self, size=size, scale=(area, largest))
 
 
 def draw_views(

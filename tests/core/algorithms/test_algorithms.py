@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cptools.core.algorithms import ALGORITHMS
-from cptools.core.algorithms.base import Algorithm, ema_update, in_groups
+from cptools.core.algorithms.base import Algorithm, in_groups
 from cptools.core.algorithms.byol import BYOL
 from cptools.core.algorithms.moco import MoCo
+from cptools.core.algorithms.momentum import ema_update
 from cptools.core.algorithms.simclr import SimCLR
 from cptools.core.algorithms.simsiam import SimSiam
 from cptools.core.lazy import load
@@ -20,7 +21,7 @@ from cptools.core.lazy import load
 BATCH = 6
 CONTRASTIVE = ["simclr", "moco", "byol", "simsiam"]  # of two views; the others have their own file
 CONSTANT = ["moco", "byol", "simsiam"]  # learners with a branch that training holds constant
-MOMENTUM = {"moco": ("key_encoder", "key_head"), "byol": ("target_encoder", "target_projector")}
+MOMENTUM = dict.fromkeys(("moco", "byol"), ("momentum_encoder", "momentum_projector"))
 
 
 class Tiny(nn.Module):
@@ -77,12 +78,8 @@ def queries(algorithm: Algorithm, view: Tensor) -> Tensor:
     return normalized(algorithm.head["projector"](algorithm.encoder(view)))
 
 
-def moco_keys(algorithm: Any, view: Tensor) -> Tensor:
-    return normalized(algorithm.key_head["projector"](algorithm.key_encoder(view)))
-
-
-def byol_targets(algorithm: Any, view: Tensor) -> Tensor:
-    return normalized(algorithm.target_projector(algorithm.target_encoder(view)))
+def momentum_embeddings(algorithm: Any, view: Tensor) -> Tensor:
+    return normalized(algorithm.momentum_projector(algorithm.momentum_encoder(view)))
 
 
 def predictions(algorithm: Any, view: Tensor) -> Tensor:
@@ -137,10 +134,10 @@ def reference_loss(algorithm: Any, a: Tensor, b: Tensor, *, constant: bool = Fal
             z_a, z_b = queries(algorithm, torch.cat([a, b])).chunk(2)
             return simclr_loss(z_a, z_b, algorithm.temperature)
         case MoCo():
-            k = momentum(moco_keys, b)
+            k = momentum(momentum_embeddings, b)
             return moco_loss(queries(algorithm, a), k, algorithm.queue, algorithm.temperature)
         case BYOL():
-            z_a, z_b = momentum(byol_targets, a), momentum(byol_targets, b)
+            z_a, z_b = momentum(momentum_embeddings, a), momentum(momentum_embeddings, b)
             return byol_loss(predictions(algorithm, a), predictions(algorithm, b), z_a, z_b)
         case SimSiam():
             z_a, z_b = projections(algorithm, a), projections(algorithm, b)
@@ -221,9 +218,13 @@ def test_the_constant_branch_carries_gradient_in_the_dual_scheme_only(name: str)
             else (None, predictions(algorithm, a), predictions(algorithm, b))
         )
     if name == "moco":
-        loss = moco_loss(q, moco_keys(algorithm, b), algorithm.queue, algorithm.temperature)
+        loss = moco_loss(
+            q, momentum_embeddings(algorithm, b), algorithm.queue, algorithm.temperature
+        )
     elif name == "byol":
-        loss = byol_loss(p_a, p_b, byol_targets(algorithm, a), byol_targets(algorithm, b))
+        loss = byol_loss(
+            p_a, p_b, momentum_embeddings(algorithm, a), momentum_embeddings(algorithm, b)
+        )
     else:
         loss = simsiam_loss(p_a, p_b, projections(algorithm, a), projections(algorithm, b))
     torch.testing.assert_close(through_momentum, torch.autograd.grad(loss, leaf)[0])
@@ -345,7 +346,7 @@ def test_queue_is_first_in_first_out(size: int) -> None:
     for step in range(4):
         a, b = views_of(images(step))
         with torch.no_grad():
-            keys = F.normalize(algorithm.key_head["projector"](algorithm.key_encoder(b)), dim=1)
+            keys = F.normalize(algorithm.momentum_projector(algorithm.momentum_encoder(b)), dim=1)
         expected = [*keys.tolist(), *expected][:size]
         algorithm.loss(a, b)
         algorithm.after_step()
@@ -376,7 +377,7 @@ def test_bn_groups_see_their_slices_alone(name: str, groups: int) -> None:
         z = sliced(queries, a, b)
         expected = simclr_loss(z[:, 0], z[:, 1], slow.temperature)
     elif name == "moco":
-        q, k = sliced(queries, a)[:, 0], sliced(moco_keys, b)[:, 0]
+        q, k = sliced(queries, a)[:, 0], sliced(momentum_embeddings, b)[:, 0]
         expected = moco_loss(q, k, slow.queue, slow.temperature)
     elif name == "simsiam":
         z_a, z_b = (sliced(projections, view)[:, 0] for view in (a, b))
@@ -387,7 +388,7 @@ def test_bn_groups_see_their_slices_alone(name: str, groups: int) -> None:
         expected = simsiam_loss(p_a, p_b, z_a.detach(), z_b.detach())
     else:
         p_a, p_b = (sliced(predictions, view)[:, 0] for view in (a, b))
-        z_a, z_b = (sliced(byol_targets, view)[:, 0] for view in (a, b))
+        z_a, z_b = (sliced(momentum_embeddings, view)[:, 0] for view in (a, b))
         expected = byol_loss(p_a, p_b, z_a, z_b)
     torch.testing.assert_close(loss, expected)
     for key, value in slow.state_dict().items():

@@ -22,7 +22,7 @@ def slow_moco_v3(algorithm: Any, a: Tensor, b: Tensor, *, constant: bool = False
     head, total = algorithm.head, torch.zeros((), dtype=a.dtype)
     for query, key in ((a, b), (b, a)):
         q = rows(head["predictor"](head["projector"](algorithm.encoder(query))))
-        k = rows(algorithm.key_projector(algorithm.key_encoder(key)))
+        k = rows(algorithm.momentum_projector(algorithm.momentum_encoder(key)))
         if constant:
             k = [torch.tensor(row.tolist(), dtype=row.dtype) for row in k]
         for i in range(BATCH):
@@ -60,7 +60,7 @@ def test_weights_of_the_momentum_branch_get_no_gradient(dual: bool) -> None:
     algorithm = make("moco-v3")
     algorithm.loss(*views_of(images()), dual=dual).backward()
     for name, weight in algorithm.named_parameters():
-        assert (weight.grad is None) == name.startswith("key_")
+        assert (weight.grad is None) == name.startswith("momentum_")
         assert weight.requires_grad == (weight.grad is not None)
 
 
@@ -71,7 +71,9 @@ def test_after_step_is_the_moving_average_of_the_weights_alone() -> None:
     algorithm.after_step()
     weights = {name for name, _ in algorithm.named_parameters()}
     for name, tensor in algorithm.state_dict().items():
-        online = name.replace("key_encoder", "encoder").replace("key_projector", "head.projector")
+        online = name.replace("momentum_encoder", "encoder").replace(
+            "momentum_projector", "head.projector"
+        )
         wanted = before[name]
         if online != name and name in weights:
             wanted = 0.9 * wanted + 0.1 * before[online]

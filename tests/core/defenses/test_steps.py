@@ -115,6 +115,8 @@ def test_without_a_defense_the_views_are_what_they_were(where: str) -> None:
     assert (views(x, stream(1)) - VIEWS(x, stream(1))).abs().max() <= 0.51 * level
     weak = views.weak()(x, stream(1)) - VIEWS.weak()(x, stream(1))
     assert weak.abs().max() <= 0.51 * level
+    local = views.local(8, 0.1)(x, stream(1)) - VIEWS.local(8, 0.1)(x, stream(1))
+    assert local.abs().max() <= 0.51 * level
 
 
 @pytest.mark.parametrize("kind", [DefendedImages, DefendedViews])

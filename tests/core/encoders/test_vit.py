@@ -38,9 +38,28 @@ def test_patches() -> None:
 def test_features_are_the_class_token() -> None:
     network = build_encoder("vit-tiny", 12, size=16).eval()
     tokens: list[torch.Tensor] = []
-    network.encoder.register_forward_hook(lambda _, x, y: tokens.append(y))
+    network.encoder.ln.register_forward_hook(lambda _, x, y: tokens.append(y))
     features = network(torch.rand(2, 3, 16, 16))
     assert torch.equal(features, tokens[0][:, 0])
+
+
+def test_smaller_views_see_the_positions_interpolated() -> None:
+    ours = build_encoder("vit-tiny", 24, size=32).eval().requires_grad_(False)
+    weights = ours.state_dict()
+    positions = weights["encoder.pos_embedding"]
+    grid = positions[:, 1:].reshape(1, 8, 8, 24).permute(0, 3, 1, 2)
+    smaller = nn.functional.interpolate(grid, scale_factor=0.5, mode="bicubic")
+    patches = smaller.permute(0, 2, 3, 1).reshape(1, 16, 24)
+    theirs = VisionTransformer(16, 4, 12, 3, 24, 96).eval()
+    theirs.heads = nn.Identity()
+    theirs.load_state_dict(
+        weights | {"encoder.pos_embedding": torch.cat([positions[:, :1], patches], dim=1)}
+    )
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"4 pixels do not divide views of 18 .* `local_size=16`"):
+        ours(torch.zeros(1, 3, 18, 18))
 
 
 def test_initial_weights_are_deits() -> None:

@@ -33,6 +33,7 @@ from cptools.core.random import stream
 
 CONTRASTIVE = (
     "simclr", "moco", "byol", "simsiam", "cmc", "barlow-twins", "vicreg", "nnclr", "moco-v3",
+    "dino", "swav",
 )  # fmt: skip
 FROM_ZERO = ("unlearnable", "aue", "aap", "robust-unlearnable", "hypocritical", *DRAWN)
 

@@ -158,7 +158,7 @@ def slow_loss(
         return total / (2 * num)
     if name == "moco":
         seen = b if other is None else other[1]
-        q, k = slow_unit(project(a)), slow_unit(alg.key_head["projector"](alg.key_encoder(seen)))
+        q, k = slow_unit(project(a)), slow_unit(alg.momentum_projector(alg.momentum_encoder(seen)))
         alg.keys = k.detach()
         for query, key in zip(q, given(k), strict=True):
             scores = torch.stack([query @ o / alg.temperature for o in (key, *alg.queue)]).exp()
@@ -167,7 +167,7 @@ def slow_loss(
     z_a, z_b = project(a), project(b)
     p_a, p_b = (slow_unit(alg.head["predictor"](z)) for z in (z_a, z_b))
     if name == "byol":
-        z_a, z_b = (alg.target_projector(alg.target_encoder(v)) for v in other or (a, b))
+        z_a, z_b = (alg.momentum_projector(alg.momentum_encoder(v)) for v in other or (a, b))
     elif other is not None:
         z_a, z_b = (project(v) for v in other)
     for p, z in ((p_a, slow_unit(given(z_b))), (p_b, slow_unit(given(z_a)))):
@@ -202,14 +202,13 @@ def slow_batches(name: str, first: int, num: int, size: int) -> Iterator[list[in
 def slow_after_step(name: str, alg: Any) -> None:
     """A moving average of 0.8, weight by weight; the new keys before the old ones."""
     pairs: list[tuple[Any, Any]] = []
-    if name == "moco":
-        pairs = [(alg.key_encoder, alg.encoder), (alg.key_head, alg.head)]
-        alg.queue = torch.stack([*alg.keys, *alg.queue][: len(alg.queue)])
-    elif name == "byol":
+    if name in ("moco", "byol"):
         pairs = [
-            (alg.target_encoder, alg.encoder),
-            (alg.target_projector, alg.head["projector"]),
+            (alg.momentum_encoder, alg.encoder),
+            (alg.momentum_projector, alg.head["projector"]),
         ]
+    if name == "moco":
+        alg.queue = torch.stack([*alg.keys, *alg.queue][: len(alg.queue)])
     for slow, fast in pairs:
         for p, o in zip(slow.parameters(), fast.parameters(), strict=True):
             p.copy_(0.8 * p + 0.2 * o)
@@ -567,8 +566,8 @@ def test_model_steps_leave_the_noise_alone(name: str) -> None:
     moved = {k for k in before if not torch.equal(before[k], after[k])}
     parts = {
         "simclr": ("head.projector",),
-        "moco": ("head.projector", "key_encoder", "key_head", "queue"),
-        "byol": ("head.projector", "head.predictor", "target_encoder", "target_projector"),
+        "moco": ("head.projector", "momentum_encoder", "momentum_projector", "queue"),
+        "byol": ("head.projector", "head.predictor", "momentum_encoder", "momentum_projector"),
         "simsiam": ("head.projector", "head.predictor"),
         "cmc": ("head.projector", "head.color_projector", "encoder.color.conv1.weight"),
         "supervised": ("head.classifier",),

@@ -353,6 +353,22 @@ def test_a_weak_view_is_a_shifted_and_flipped_window_and_nothing_else() -> None:
     assert Views(8, MEAN, STD).weak().pad == 1
 
 
+def test_a_local_view_is_of_less_of_the_image_and_smaller() -> None:
+    views = Views(32, MEAN, STD, scale=(0.4, 1.0), ratio=(1.0, 1.0), flip=0.3)
+    local = views.local(12, 0.1)
+    params = local.draw(300, 32, 32, seeded(1))
+    assert local(torch.rand(300, 3, 32, 32), seeded(1)).shape == (300, 3, 12, 12)
+    area = (params.height * params.width).float() / 32**2
+    assert 0.08 < float(area.min()) < 0.12  # whole pixels
+    assert 0.38 < float(area.max()) < 0.42
+    assert replace(local, size=32, scale=views.scale) == views
+    assert views.local(32, 0.4).scale == (0.4, 0.4)
+    with pytest.raises(ValueError, match=r"of 33 pixels do not fit .* of 32; give `local_size=32`"):
+        views.local(33, 0.1)
+    with pytest.raises(ValueError, match=r"`local_area` 0\.5 is above 0\.4, .* `crop_area`"):
+        views.local(12, 0.5)
+
+
 def test_drawing_several_views_is_one_draw_of_copies() -> None:
     x = torch.rand(11, 3, 8, 8, generator=seeded(0))
     views = Views(8, MEAN, STD)
