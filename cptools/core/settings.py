@@ -308,13 +308,16 @@ class Settings(TypedDict, total=False):
     csd_weight: float
     patch_size: int
     rms: float
+    # of single algorithms
+    draws: int
+    intensity: float
 
 
 RESERVED = frozenset({
     "input", "output", "alg", "mode", "epsilon", "delta", "init", "half", "recipe", "seed",
     "device", "precision", "checkpoint", "dry_run", "quiet", "verbose", "version", "help", "watch",
-    "labels_from", "defend", "defend_at", "dataset", "json", "context", "export", "info", "audit",
-    "install_completion", "show_completion",
+    "labels_from", "defend", "defend_at", "probe_every", "report", "clean", "dataset", "json",
+    "context", "export", "info", "audit", "install_completion", "show_completion",
 })  # fmt: skip
 """Names of what the tools are told besides settings, which no setting may have."""
 

@@ -187,6 +187,8 @@ def sentence(report: Mapping[str, Any]) -> str:
             f" ({report['features']} of {model})"
         )
     note = ", the best epoch on the test images" if report["selected_on_test"] else ""
+    if "peak_epoch" in report:
+        note = f", best {report['peak_percent']:.1f} % after epoch {report['peak_epoch']}"
     what = "own classifier" if method == "head" else f"{method} probe"
     return (
         f"{report['accuracy_percent']:.1f} % of {report['total']} test images of"

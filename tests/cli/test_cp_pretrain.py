@@ -216,3 +216,32 @@ def test_interrupted_and_carried_on_gives_the_same_bytes(interrupt_and_carry_on,
 
 def test_printed_history_gives_the_same_bytes(same_again_here, files):
     same_again_here(files / "encoder.safetensors")
+
+
+def test_accuracy_by_epoch_goes_to_a_report_that_can_be_drawn(tool, make, tmp_path, files):
+    clean, curve = files / "clean.safetensors", tmp_path / "curve.jsonl"
+    command = ["cp-pretrain", clean, *TINY_TRAINING]
+    make(*command, "--probe-every", 1, "--report", curve, "--clean", clean, o=tmp_path / "a")
+    make(*command, o=tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    (line,) = map(json.loads, curve.read_text().splitlines())
+    assert line["epochs"] == [*range(1, len(line["epochs"]) + 1)]
+    assert tool("cp-visualize", curve, "-o", tmp_path / "curve.svg").code == 0
+    assert "Accuracy by epoch" in (tmp_path / "curve.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--probe-every", 1], "--probe-every needs --report;"),
+        (["--report", "x"], "--report needs --probe-every;"),
+        (["--clean", "x"], "--clean needs --probe-every;"),
+        (["--probe-every", 1, "--report", "-"], "the encoder goes to stdout"),
+        (["--probe-every", 1, "--report", "b", "-o", "b"], "are the same file"),
+    ],
+)
+def test_probing_is_told_whole(tool, monkeypatch, tmp_path, files, options, told):
+    monkeypatch.chdir(tmp_path)
+    done = tool("cp-pretrain", files / "clean.safetensors", *options)
+    assert (done.code, told in done.err) == (2, True)
+    assert not any(tmp_path.iterdir())
