@@ -174,7 +174,7 @@ SETTINGS = {
     "head_dim": Setting(int, "Dimension of the embedding.", 1),
     "temperature": Setting(
         float,
-        "tau of InfoNCE (simclr, moco, moco-v3, nnclr, supcon, cmc, advsimclr, advcl).",
+        "tau of InfoNCE (simclr, moco, moco-v3, nnclr, supcon, cmc, advsimclr, advcl, vespr).",
         1e-3,
     ),
     "loss": Setting(
@@ -199,15 +199,18 @@ SETTINGS = {
     # Adversarial training
     "adv_epsilon": Setting(
         Fraction,
-        "L-infinity radius of adversarial views, on the pixel scale 0 to 1 (advsimclr, advcl).",
+        "L-infinity radius of adversarial views, on the pixel scale 0 to 1 (advsimclr, advcl, "
+        "vespr).",
         0,
         1,
     ),
-    "adv_steps": Setting(int, "PGD steps of an adversarial view (advsimclr, advcl).", 1),
+    "adv_steps": Setting(int, "PGD steps of an adversarial view (advsimclr, advcl, vespr).", 1),
     "adv_step_size": Setting(
         float, "PGD step size of adversarial views, in units of `adv_epsilon`.", 0, 2
     ),
-    "ce_weight": Setting(float, "Weight of the cross-entropy on pseudo-labels (advcl).", 0),
+    "ce_weight": Setting(
+        float, "Weight of the cross-entropy, on pseudo-labels (advcl) or labels (vespr).", 0
+    ),
     # Optimization
     "batch_size": Setting(int, "Batch size.", 2),
     "optimizer": Setting(("sgd", "adamw", "lars"), "Optimizer of the encoder."),

@@ -54,7 +54,7 @@ def choose_method(given: str | None, kind: str, algorithm: str) -> str | None:
             f"`method={given}` evaluates a dataset, this is an encoder; give the dataset that it"
             " was trained on"
         )
-    return given or ("head" if algorithm == "supervised" else None)
+    return given or ("head" if algorithm in ("supervised", "ueraser") else None)
 
 
 def probe_settings(

@@ -143,6 +143,18 @@ _OWN = {
         main="alpha",
         is_random=True,
     ),
+    "ueraser": Defense(
+        _HERE + "ueraser:ueraser",
+        "UEraser's augmentations: plasma brightness and contrast, channel shuffle, TrivialAugment "
+        "(Qin et al. 2023; for the worst of several draws, `cp-pretrain --alg ueraser`).",
+        {
+            "intensity": Setting(
+                float, "Greatest strength of the plasma brightness, on the pixel scale.", 0, 1
+            )
+        },
+        {"intensity": 1.0},
+        is_random=True,
+    ),
 }
 
 DEFENSES = Registry(
