@@ -9,11 +9,11 @@ import typer
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, tool
 from cptools.cli._progress import bar
-from cptools.cli._streams import deliver, plan_output, resolve_input
+from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
 from cptools.core.defenses import DEFENSES, Defense  # noqa: TID253 - a registry, without torch
 from cptools.core.settings import Setting  # noqa: TID253 - without torch
 from cptools.workflows import defend as work
-from cptools.workflows.datasets import FileReader
+from cptools.workflows.datasets import FileReader, open_dataset
 
 if TYPE_CHECKING:
     from cptools.core.defenses.steps import Step
@@ -50,6 +50,14 @@ def _with_default(knob: Setting, default: Any) -> Setting:
 def defend(
     input: opt.DatasetInput = None,
     output: opt.Output = None,
+    trusted: Annotated[
+        str | None,
+        typer.Option(
+            "--trusted",
+            metavar="FILE",
+            help="Clean images that the denoiser of --purify is trained on. Default: the input.",
+        ),
+    ] = None,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     dry_run: opt.DryRun = False,
@@ -69,7 +77,9 @@ def defend(
     if dry_run:
         end_dry_run(settings)
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
+    check_one_stdin(input=path, trusted=trusted)
     reader = FileReader(path)
+    clean = None if trusted is None else open_dataset(trusted)
     names = "-".join([reader.file_name, *(step.name for step in steps)])
     target = plan_output(output, default_name=f"{names}.dataset.safetensors")
 
@@ -77,7 +87,12 @@ def defend(
 
     torch_device = choose_device(device)
     defended = work.defend(
-        reader.read(), steps, seed=seed, device=torch_device, progress=bar(quiet=quiet)
+        reader.read(),
+        steps,
+        trusted=None if clean is None else clean.read(),
+        seed=seed,
+        device=torch_device,
+        progress=bar(quiet=quiet),
     )
     deliver(defended, target, o=output, quiet=quiet)
 

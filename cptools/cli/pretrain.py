@@ -37,7 +37,7 @@ def pretrain(
     input: opt.StartInput = None,
     output: opt.Output = None,
     alg: Annotated[str, opt.one_of("--alg", ALGORITHMS, "Training algorithm.")] = "simclr",
-    recipe: opt.Recipe = "quick",
+    recipe: opt.TrainingRecipe = "quick",
     watch: Annotated[
         str | None,
         typer.Option(

@@ -211,6 +211,10 @@ SETTINGS = {
     "ce_weight": Setting(
         float, "Weight of the cross-entropy, on pseudo-labels (advcl) or labels (vespr).", 0
     ),
+    "draws": Setting(int, "K: augmentations of an image, of which the worst counts (ueraser).", 1),
+    "intensity": Setting(
+        float, "Greatest strength of the plasma brightness, on the pixel scale (ueraser).", 0, 1
+    ),
     # Optimization
     "batch_size": Setting(int, "Batch size.", 2),
     "optimizer": Setting(("sgd", "adamw", "lars"), "Optimizer of the encoder."),
@@ -290,6 +294,8 @@ class Settings(TypedDict, total=False):
     adv_steps: int
     adv_step_size: float
     ce_weight: float
+    draws: int
+    intensity: float
     batch_size: int
     optimizer: str
     lr: float
@@ -311,16 +317,13 @@ class Settings(TypedDict, total=False):
     csd_weight: float
     patch_size: int
     rms: float
-    # of single algorithms
-    draws: int
-    intensity: float
 
 
 RESERVED = frozenset({
     "input", "output", "alg", "mode", "epsilon", "delta", "init", "half", "recipe", "seed",
     "device", "precision", "checkpoint", "dry_run", "quiet", "verbose", "version", "help", "watch",
-    "labels_from", "defend", "defend_at", "probe_every", "report", "clean", "dataset", "json",
-    "context", "export", "info", "audit", "install_completion", "show_completion",
+    "labels_from", "defend", "defend_at", "probe_every", "report", "clean", "trusted", "dataset",
+    "json", "context", "export", "info", "audit", "install_completion", "show_completion",
 })  # fmt: skip
 """Names of what the tools are told besides settings, which no setting may have."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from cptools.core.defenses import ON_THE_FLY  # noqa: TID253 - a registry, without torch
+from cptools.core.defenses import DEFENSES, ON_THE_FLY  # noqa: TID253 - without torch
 from cptools.workflows.checkpoints import (
     Work,
     note_queue,
@@ -88,6 +88,12 @@ def _defenses(steps: str | None, at: str | None) -> dict[str, str]:
         whole = parse_steps(steps)
     except ValueError as error:
         raise ValueError(f"`defend={steps}`: {error}") from None
+    learning = next((step.name for step in whole if DEFENSES[step.name].learns), None)
+    if learning is not None:
+        raise ValueError(
+            f"`defend={steps}`: {learning} learns from a whole dataset, not from every view; apply"
+            " it before, with cp-defend"
+        )
     return {"defend": ",".join(map(str, whole)), "defend_at": at}
 
 
@@ -122,7 +128,9 @@ def pretrain(
             backbone is left out.
         defend: defenses applied on the fly to every view, e.g. "mc:rank=8,jpeg:10".
         defend_at: `image` (before augmentation) or `view`; None: image.
-        recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's).
+        recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's), and
+            what makes them withstand poison, as in `quick+no-crop` (see
+            `cptools.core.hardening`).
         seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.

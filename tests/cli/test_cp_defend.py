@@ -29,6 +29,10 @@ EACH = {  # every defense, gently, and what its line of the history says
     "--bits 2": {"bits": 2},
     "--mixup 1": {"mixup": 1.0},
     "--cutmix 0.5": {"cutmix": 0.5},
+    "--ueraser --ueraser-intensity 0.5": {"ueraser": True, "ueraser_intensity": 0.5},
+    "--purify 16/255 --purify-epochs 1 --purify-width 4": {
+        "purify": "16/255", "purify_epochs": 1, "purify_steps": 4, "purify_width": 4,
+    },
 }  # fmt: skip
 
 

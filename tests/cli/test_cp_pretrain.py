@@ -245,3 +245,27 @@ def test_probing_is_told_whole(tool, monkeypatch, tmp_path, files, options, told
     done = tool("cp-pretrain", files / "clean.safetensors", *options)
     assert (done.code, told in done.err) == (2, True)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_hardened_recipe_is_told_and_its_settings_are_the_same_typed(tool, files):
+    def told(*options):
+        done = tool("cp-pretrain", files / "clean.safetensors", *options, "--dry-run")
+        return json.loads(done.out)
+
+    hard = told("--recipe", "quick+no-crop+temperature")
+    assert hard.pop("recipe") == "quick+no-crop+temperature"
+    typed = told("--views", "flip,jitter,gray", "--temperature", 0.1)
+    assert hard == {name: value for name, value in typed.items() if name != "recipe"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--recipe", "quick+nocrop"], "--recipe quick+nocrop has no nocrop; did you mean"),
+        (["--recipe", "quick+no-crop", "--alg", "supervised"], "there are no crops; leave no-crop"),
+        (["--recipe", "no-crop"], "is no recipe"),
+    ],
+)
+def test_what_hardens_nothing_is_refused(tool, files, options, told):
+    done = tool("cp-pretrain", files / "clean.safetensors", *options, "--dry-run")
+    assert (done.code, told in done.err, done.err.count("\n")) == (2, True, 1), done.err

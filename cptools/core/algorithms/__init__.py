@@ -217,15 +217,6 @@ ALGORITHMS = Registry(
                 "epochs": 100, "warmup_epochs": 0, "batch_size": 128,
                 "lr": 0.1, "weight_decay": 5e-4, "loss_scale": 1.0, "draws": 5, "intensity": 1.0,
             },
-            own_settings={
-                "draws": Setting(int, "K: draws of the augmentations (ueraser).", 1),
-                "intensity": Setting(
-                    float,
-                    "Greatest strength of the plasma brightness, on the pixel scale (ueraser).",
-                    0,
-                    1,
-                ),
-            },
         ),
         # SimCLR as CP trains it, and the attack of the official code (Kim et al. 2020): steps of
         # 0.007.
