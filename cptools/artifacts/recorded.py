@@ -78,7 +78,7 @@ TOOLS = {
 NEVER = _names(
     "input output delta init watch labels_from dataset export checkpoint info json audit dry_run"
     " quiet verbose version help install_completion show_completion context"
-    " probe_every report clean trusted"
+    " probe_every report clean recommend victim proxy_epochs"
 )
 """Options of these tools that are not recorded, so no method may have one of that name."""
 

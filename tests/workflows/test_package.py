@@ -10,7 +10,7 @@ import cptools as cp
 
 FUNCTIONS = (
     "load", "perturb", "generate", "pretrain", "learning_curve", "probe", "audit", "defend",
-    "select", "plot", "save",
+    "recommend", "select", "plot", "save",
 )  # fmt: skip
 CLASSES = ("Dataset", "Delta", "Encoder", "Learned", "Poisoned", "Report")
 

@@ -63,7 +63,7 @@ class UEraser(Supervised):
         )
         return normalize(augmented, self.mean, self.std).chunk(self.draws)
 
-    def loss(self, *views: Tensor, labels: Tensor, dual: bool = False) -> Tensor:  # type: ignore[override]
+    def loss(self, *views: Tensor, labels: Tensor, dual: bool = False) -> Tensor:
         """The mean over the images of the greatest cross-entropy among the views of each."""
         stacked = torch.stack(views, dim=1)  # a slice of the batch holds all views of its images
         logits = in_groups(lambda part: self.classify(part.flatten(0, 1)), stacked, self.groups)

@@ -172,7 +172,7 @@ _OWN = {
             "epochs": Setting(int, "Epochs of the training of the denoiser.", 1),
             "width": Setting(int, "Channels inside of the denoiser.", 1),
         },
-        {"steps": 4, "epochs": 30, "width": 32},
+        {"steps": 4, "epochs": 12, "width": 32},
         main="sigma",
         is_random=True,
         learns=_HERE + "purify:train_denoiser",

@@ -39,7 +39,9 @@ class Denoiser(nn.Module):
         widths = [4 * channels + 1, *[width] * (LAYERS - 1), 4 * channels]
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         initialize(self, generator)
-        nn.init.zeros_(self.layers[-1].weight)  # the image as it is, at first
+        with torch.no_grad():
+            last: Tensor = next(self.layers[-1].parameters())
+            last.zero_()  # mid gray, at first
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Images [B, C, H, W] in about [0, 1], of noise of standard deviation sigma [B]."""
@@ -50,8 +52,8 @@ class Denoiser(nn.Module):
         y = torch.cat([y, level], dim=1)
         for layer in self.layers[:-1]:
             y = F.relu(layer(y))
-        noise = F.pixel_shuffle(self.layers[-1](y), 2)
-        return x - noise[:, :, :height, :width]
+        clean: Tensor = F.pixel_shuffle(self.layers[-1](y), 2) + 0.5
+        return clean[:, :, :height, :width]
 
 
 def train_denoiser(

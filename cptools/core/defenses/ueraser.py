@@ -10,6 +10,8 @@ Müller and Hutter (ICCV 2021) define it, where that code draws one for the batc
 drawn for each operation and batch; rotations, shears and shifts go both ways.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor
 from torchvision.transforms import functional as F
@@ -145,7 +147,7 @@ def apply_operation(images: Tensor, name: str, strength: float) -> Tensor:
         moved: Tensor = F.affine(images, angle, [*shift], 1.0, [*shear])
         return moved
     factor = 1 + 0.9 * way
-    others = {
+    others: dict[str, Callable[[], Tensor]] = {
         "identity": lambda: images,
         "autocontrast": lambda: F.autocontrast(images),
         "equalize": lambda: F.equalize(images),
@@ -156,8 +158,7 @@ def apply_operation(images: Tensor, name: str, strength: float) -> Tensor:
         "brightness": lambda: F.adjust_brightness(images, factor),
         "sharpness": lambda: F.adjust_sharpness(images, factor),
     }
-    changed: Tensor = others[name]()
-    return changed
+    return others[name]()
 
 
 def _degrees(tangent: float) -> float:

@@ -38,16 +38,16 @@ def test_steps_are_those_of_the_definition():
 
 
 def test_what_is_learned_takes_noise_away_and_the_seed_tells_it():
-    images = pictures(640)
-    options = {"sigma": 20 / 255, "epochs": 25, "width": 8}
+    images = pictures(320)
+    options = {"sigma": 20 / 255, "epochs": 30, "width": 16}
     denoiser = train_denoiser(images, **options, generator=generator())
     clean = purify(images, **options, steps=2, learned=denoiser, generator=generator())
     error = (clean.float() - images).square().mean().sqrt()
-    assert error < 10, "half of the noise of 20 levels"
-    again = train_denoiser(images, **options, generator=generator())
-    assert all(
-        torch.equal(a, b) for a, b in zip(denoiser.parameters(), again.parameters(), strict=True)
-    )
+    assert error < 15, "of noise of 20 levels, and grays that spread by 39"
+    few = options | {"epochs": 1}
+    one, again = (train_denoiser(images, **few, generator=generator()) for _ in range(2))
+    weights = zip(one.parameters(), again.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in weights)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def data():
 
 
 def test_trusted_images_are_told_and_matter(data):
-    steps = "purify:16/255:epochs=1:width=4"
+    steps = "purify:16/255:epochs=5:width=8"
     other = cp.load("shapes", limit=40, limit_test=10, seed=1)
     alone, known = cp.defend(data, steps), cp.defend(data, steps, trusted=other)
     assert (alone.train_images != known.train_images).any()
