@@ -16,7 +16,6 @@ from cptools.core.settings import Setting  # noqa: TID253 - without torch
 from cptools.workflows import defend as work
 from cptools.workflows.datasets import FileReader, open_dataset
 from cptools.workflows.pretrain import pretrain_settings
-from cptools.workflows.recommend import recommend as recommend_defense
 
 if TYPE_CHECKING:
     from cptools.core.defenses.steps import Step
@@ -158,6 +157,7 @@ def _recommend(
 ) -> None:
     """Write the report of `cp.recommend`: JSON lines, or a table on a terminal."""
     from cptools.artifacts.atomic import atomic_write, check_writable
+    from cptools.workflows.recommend import recommend
 
     given = [name for name, value in typed.items() if value is not None and value is not False]
     if given:
@@ -174,7 +174,7 @@ def _recommend(
         check_writable(output)
     reader = FileReader(path)
     clean = None if trusted is None else open_dataset(trusted)
-    report = recommend_defense(
+    report = recommend(
         reader.read(),
         alg,
         trusted=None if clean is None else clean.read(),

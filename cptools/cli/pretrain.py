@@ -24,7 +24,6 @@ from cptools.workflows import pretrain as work
 from cptools.workflows.checkpoints import check_checkpoint
 from cptools.workflows.datasets import SOURCES, open_dataset
 from cptools.workflows.encoders import open_encoder
-from cptools.workflows.learning_curve import learning_curve
 from cptools.workflows.pretrain import pretrain_settings
 from cptools.workflows.pseudo_labels import check_labels_from
 from cptools.workflows.weights import open_weights
@@ -173,6 +172,8 @@ def pretrain(
     if probe_every is None or report is None:
         deliver(work.pretrain(source, alg, **options), target, o=output, quiet=quiet)
         return
+    from cptools.workflows.learning_curve import learning_curve
+
     learned = learning_curve(source, alg, every=probe_every, clean=clean, **options)
     with delivery(report, o=report, quiet=quiet) as file:
         file.write(learned.report.to_json().encode())

@@ -245,4 +245,4 @@ def _records(
 def is_better(one: "ProbeResult", none: "ProbeResult") -> bool:
     """Whether an accuracy is above another one by more than two standard errors of both."""
     variance = sum(r.accuracy * (1 - r.accuracy) / r.total for r in (one, none))
-    return one.accuracy - none.accuracy > LEAST * variance**0.5
+    return bool(one.accuracy - none.accuracy > LEAST * variance**0.5)
