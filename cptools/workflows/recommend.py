@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cptools.reports.report import Report
+from cptools.workflows.datasets import make_dataset
 from cptools.workflows.defend import defend
 from cptools.workflows.doors import check_artifact, check_count, check_seed, naming, used_hardware
 from cptools.workflows.encoders import build_backbone
@@ -13,7 +14,6 @@ from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from cptools.artifacts.schema import Dataset
     from cptools.core.evaluation.probe import ProbeResult
@@ -81,15 +81,15 @@ def recommend(
 
     Each encoder is trained on 70% of the images, defended, and scored by a linear probe on
     scrubbed images (`cptools.core.defenses.scrub`): on the same 70% it is fitted, on the others
-    tested. What the defense costs on clean images is told by a second training, on trusted images
-    or, without such, on the suspected ones less what their classes have in common, and the same
-    probe. A defense is recommended that has the best score, unless it is within two standard errors
-    of none.
+    tested. What the defense costs on clean images is told by a second training and a probe on
+    images as they are: trusted ones or, without such, the built-in shapes of the same size, which
+    are clean, but other images. A defense is recommended that has the best score, unless it is
+    within two standard errors of none.
 
     Args:
         dataset: the suspected one, with labels.
         alg: the algorithm that is to be trained on it.
-        trusted: clean labeled images of the same classes, for the cost.
+        trusted: clean labeled images, for the cost; None: the built-in shapes.
         epochs: of each training; None: as many as recipe quick has.
         seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
@@ -107,16 +107,16 @@ def recommend(
     settings = pretrain_settings(alg, seed=seed, epochs=epochs)
     if trusted is not None:
         check_artifact(trusted, "dataset", name="trusted")
-        if trusted.classes != dataset.classes:
-            raise ValueError("`trusted` has other classes; give clean images of the same")
     told: dict[str, Any] = {
         "method": "recommend", "alg": alg, "epochs": settings["epochs"], "seed": seed,
     }  # fmt: skip
     used, _ = used_hardware(told, device, "fp32")
-    fitted, held = _split(dataset, seed)
+    parts = _split(dataset, seed, name="dataset")
+    clean = trusted or make_dataset("shapes", {"size": dataset.train_images.shape[-1]})
+    clean_parts = _split(clean, seed, name="trusted")
     usual = {"seed": seed, "device": used, "precision": "fp32", "progress": False}
     candidates = {name: c for name, c in CANDIDATES.items() if _applies(c, alg)}
-    work = _sweep(fitted, held, alg, candidates, trusted, epochs, usual)
+    work = _sweep(parts, clean_parts, alg, candidates, epochs, usual)
     found = [
         *track(
             work,
@@ -125,7 +125,7 @@ def recommend(
             label="defenses",
         )
     ]
-    return Report(tuple(_records(found, candidates, dataset, told)))
+    return Report(tuple(_records(found, candidates, dataset, clean.name, told)))
 
 
 def _applies(candidate: Candidate, alg: str) -> bool:
@@ -140,13 +140,13 @@ def _applies(candidate: Candidate, alg: str) -> bool:
     return True
 
 
-def _split(dataset: "Dataset", seed: int) -> "tuple[Dataset, Dataset]":
+def _split(dataset: "Dataset", seed: int, *, name: str) -> "tuple[Dataset, Dataset]":
     """The images to train and fit on, and those to test on, stratified."""
     from cptools.core.sources import select
 
     if len(dataset.classes) < 2:
         raise ValueError(f"{dataset.name} has only one class; give a dataset with several")
-    with naming("dataset"):
+    with naming(name):
         rows = select.holdout(dataset.train_labels, HOLDOUT, seed)
     first, second = (
         replace(
@@ -161,60 +161,77 @@ def _split(dataset: "Dataset", seed: int) -> "tuple[Dataset, Dataset]":
 
 
 def _sweep(
-    fitted: "Dataset",
-    held: "Dataset",
+    parts: "tuple[Dataset, Dataset]",
+    clean_parts: "tuple[Dataset, Dataset]",
     alg: str,
     candidates: dict[str, Candidate],
-    trusted: "Dataset | None",
     epochs: int | None,
     usual: dict[str, Any],
 ) -> Iterator[_Found]:
     """Train and score with one candidate after the other."""
-    import torch
-
-    from cptools.core.defenses.scrub import class_marks, remove_marks, scrub
-    from cptools.core.random import stream
-
-    seed, parts = usual["seed"], []
-    images, labels = map(torch.from_numpy, (fitted.train_images, fitted.train_labels))
-    marks = class_marks(images, labels, len(fitted.classes), epsilon=EPSILON)
-    for number, part in enumerate((fitted, held)):
-        x, y = map(torch.from_numpy, (part.train_images, part.train_labels))
-        generator = stream(seed, "scrub", number)
-        parts += [scrub(x, y, marks, epsilon=EPSILON, generator=generator), y]
-    removed = remove_marks(images, labels, marks)
-    clean = trusted or replace(fitted, train_images=removed.numpy())
+    seed = usual["seed"]
+    scrubbed = _scrubbed(*parts, seed)
     for name, candidate in candidates.items():
         results = []
-        for source in (fitted, clean):
-            used = source
+        for (fitted, _), probed in ((parts, scrubbed), (clean_parts, clean_parts)):
+            used = fitted
             if candidate.steps:
                 where = {key: usual[key] for key in ("seed", "device", "progress")}
-                used = defend(source, candidate.steps, **where)
+                used = defend(fitted, candidate.steps, **where)
             chosen = candidate.alg[1] if candidate.alg else alg
             recipe = "quick" + candidate.hardened
             given = pretrain_settings(chosen, recipe=recipe)["epochs"]
             if epochs is not None:  # as short, in proportion
                 given = max(1, round(given * epochs / pretrain_settings(alg)["epochs"]))
             encoder = pretrain(used, chosen, recipe=recipe, epochs=given, **usual)
-            results.append(_probe(encoder, parts, len(fitted.classes), usual["device"]))
+            results.append(_probe(encoder, *probed, usual["device"]))
         yield _Found(name, *results)
 
 
+def _scrubbed(fitted: "Dataset", held: "Dataset", seed: int) -> "tuple[Dataset, Dataset]":
+    """Both without what the images of a class have in common."""
+    import torch
+
+    from cptools.core.defenses.scrub import class_marks, scrub
+    from cptools.core.random import stream
+
+    tensors = [[*map(torch.from_numpy, (p.train_images, p.train_labels))] for p in (fitted, held)]
+    marks = class_marks(*tensors[0], len(fitted.classes), epsilon=EPSILON)
+    first, second = (
+        scrub(images, labels, marks, epsilon=EPSILON, generator=stream(seed, "scrub", number))
+        for number, (images, labels) in enumerate(tensors)
+    )
+    return (
+        replace(fitted, train_images=first.numpy()),
+        replace(held, train_images=second.numpy()),
+    )
+
+
 def _probe(
-    encoder: Any, parts: "list[Tensor]", num_classes: int, device: "torch.device"
+    encoder: Any, fitted: "Dataset", held: "Dataset", device: "torch.device"
 ) -> "ProbeResult":
-    """A linear probe on scrubbed images, fitted on the first and tested on the second."""
+    """A linear probe, fitted on the training images of the first and tested on the second's."""
+    import torch
+
     from cptools.core.evaluation.probe import features, linear_probe_lbfgs
 
     network = build_backbone(encoder, device, trust=True)
-    x, y, test_x, test_y = parts
-    f, test_f = (features(network, i, mean=encoder.mean, std=encoder.std) for i in (x, test_x))
-    return linear_probe_lbfgs(f, y, test_f, test_y, num_classes=num_classes)
+    (f, y), (test_f, test_y) = (
+        (
+            features(network, torch.from_numpy(p.train_images), mean=encoder.mean, std=encoder.std),
+            torch.from_numpy(p.train_labels),
+        )
+        for p in (fitted, held)
+    )
+    return linear_probe_lbfgs(f, y, test_f, test_y, num_classes=len(fitted.classes))
 
 
 def _records(
-    found: list[_Found], candidates: dict[str, Candidate], dataset: "Dataset", told: dict[str, Any]
+    found: list[_Found],
+    candidates: dict[str, Candidate],
+    dataset: "Dataset",
+    clean: str,
+    told: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """A line for each candidate, the best first."""
     from cptools.artifacts.history import dataset_digest
@@ -232,6 +249,7 @@ def _records(
             "low_percent": round(100 * one.score.low, 2),
             "high_percent": round(100 * one.score.high, 2),
             "clean_percent": round(100 * one.clean.accuracy, 2),
+            "clean_dataset": clean,
             "cost_points": round(100 * (none.clean.accuracy - one.clean.accuracy), 2),
             "correct": one.score.correct,
             "total": one.score.total,
