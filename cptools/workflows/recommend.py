@@ -195,8 +195,11 @@ def _scrubbed(fitted: "Dataset", held: "Dataset", seed: int) -> "tuple[Dataset, 
     from cptools.core.defenses.scrub import class_marks, scrub
     from cptools.core.random import stream
 
-    tensors = [[*map(torch.from_numpy, (p.train_images, p.train_labels))] for p in (fitted, held)]
-    marks = class_marks(*tensors[0], len(fitted.classes), epsilon=EPSILON)
+    tensors = [
+        (torch.from_numpy(p.train_images), torch.from_numpy(p.train_labels)) for p in (fitted, held)
+    ]
+    images, labels = tensors[0]
+    marks = class_marks(images, labels, len(fitted.classes), epsilon=EPSILON)
     first, second = (
         scrub(images, labels, marks, epsilon=EPSILON, generator=stream(seed, "scrub", number))
         for number, (images, labels) in enumerate(tensors)
