@@ -7,10 +7,11 @@
     encoder = cp.pretrain(poisoned)
     print(cp.probe(encoder))
 
-Each tool is one call: `load`, `perturb`, `generate`, `pretrain`, `probe`, `audit`, `defend`,
-`select`, `plot` and `save`. They take and return artifacts, whose histories say how they were made,
-as the tools' files do. Below them, `cptools.core` holds the methods as functions on tensors,
-`cptools.artifacts` the file format. Importing this package imports neither torch nor numpy.
+Each tool is one call: `load`, `perturb`, `generate`, `pretrain`, `learning_curve`, `probe`,
+`audit`, `defend`, `recommend`, `select`, `plot` and `save`. They take and return artifacts, whose
+histories say how they were made, as the tools' files do. Below them, `cptools.core` holds the
+methods as functions on tensors, `cptools.artifacts` the file format. Importing this package imports
+neither torch nor numpy.
 """
 
 TYPE_CHECKING = False  # as in `typing`, whose import takes longer than all else here
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
     from cptools.workflows.files import save as save
     from cptools.workflows.generate import Poisoned as Poisoned
     from cptools.workflows.generate import generate as generate
+    from cptools.workflows.learning_curve import Learned as Learned
+    from cptools.workflows.learning_curve import learning_curve as learning_curve
     from cptools.workflows.perturb import perturb as perturb
     from cptools.workflows.plot import plot as plot
     from cptools.workflows.pretrain import pretrain as pretrain
     from cptools.workflows.probe import audit as audit
     from cptools.workflows.probe import probe as probe
+    from cptools.workflows.recommend import recommend as recommend
     from cptools.workflows.select import select as select
 
 __version__ = "0.1.0"
@@ -39,16 +43,19 @@ _WHERE = {
     "Dataset": "workflows.artifacts",
     "Delta": "workflows.artifacts",
     "Encoder": "workflows.artifacts",
+    "Learned": "workflows.learning_curve",
     "Poisoned": "workflows.generate",
     "Report": "reports.report",
     "audit": "workflows.probe",
     "defend": "workflows.defend",
     "generate": "workflows.generate",
+    "learning_curve": "workflows.learning_curve",
     "load": "workflows.files",
     "perturb": "workflows.perturb",
     "plot": "workflows.plot",
     "pretrain": "workflows.pretrain",
     "probe": "workflows.probe",
+    "recommend": "workflows.recommend",
     "save": "workflows.files",
     "select": "workflows.select",
 }

@@ -102,6 +102,7 @@ def test_registries_name_what_is_there() -> None:
 
     entries = [e for registry in (ALGORITHMS, ENCODERS, ATTACKS) for e in registry.own.values()]
     functions = [defense.function for defense in DEFENSES.own.values()]
+    functions += [defense.learns for defense in DEFENSES.own.values() if defense.learns]
     for spec in (*(entry.build for entry in entries), *functions, *ON_THE_FLY.values()):
         module = spec.split(":")[0]
         assert module.startswith("cptools.core.")

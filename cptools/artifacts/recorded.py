@@ -60,7 +60,9 @@ TOOLS = {
         sides={"watch": "dataset", "labels_from": "encoder", "init": "encoder"},
         is_open=True,
     ),
-    "cp-defend": Tool(_names("seed device"), _names("mc gray"), is_open=True),
+    "cp-defend": Tool(
+        _names("seed device"), _names("mc gray ueraser"), {"trusted": "dataset"}, is_open=True
+    ),
     "cp-select": Tool(
         _names("method fraction classes num_views seed device precision"),
         _names("labels"),
@@ -76,6 +78,7 @@ TOOLS = {
 NEVER = _names(
     "input output delta init watch labels_from dataset export checkpoint info json audit dry_run"
     " quiet verbose version help install_completion show_completion context"
+    " probe_every report clean recommend victim proxy_epochs"
 )
 """Options of these tools that are not recorded, so no method may have one of that name."""
 

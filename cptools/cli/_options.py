@@ -10,6 +10,8 @@ from typing import Annotated, Any, cast
 import typer
 
 from cptools.cli._app import in_flags
+from cptools.core.hardening import HARDENING  # noqa: TID253 - without torch
+from cptools.core.recipes import RECIPES, split_recipe  # noqa: TID253 - without torch
 from cptools.core.settings import Setting, read_value  # noqa: TID253 - without torch
 
 
@@ -139,6 +141,28 @@ Recipe = Annotated[
         "--recipe",
         ("quick", "paper"),
         "Default hyperparameters: quick (minutes on two CPU cores) or paper (those of the paper).",
+    ),
+]
+
+
+def _training_recipe(text: str) -> str:
+    try:
+        split_recipe(text)
+    except ValueError as error:
+        raise typer.BadParameter(in_flags(str(error))) from None
+    return text
+
+
+TrainingRecipe = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        metavar=f"{'|'.join(RECIPES)}[+{'][+'.join(HARDENING)}]",
+        parser=_training_recipe,
+        autocompletion=lambda: [*RECIPES, *(f"quick+{name}" for name in HARDENING)],
+        help="Default hyperparameters: quick (minutes on two CPU cores) or paper (those of the "
+        "paper), and what makes them withstand poison: views without crops, a temperature of 0.1, "
+        "a fifth of the epochs.",
     ),
 ]
 Device = Annotated[

@@ -9,11 +9,13 @@ import typer
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, tool
 from cptools.cli._progress import bar
-from cptools.cli._streams import deliver, plan_output, resolve_input
+from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
+from cptools.core.algorithms import ALGORITHMS  # noqa: TID253 - a registry, without torch
 from cptools.core.defenses import DEFENSES, Defense  # noqa: TID253 - a registry, without torch
 from cptools.core.settings import Setting  # noqa: TID253 - without torch
 from cptools.workflows import defend as work
-from cptools.workflows.datasets import FileReader
+from cptools.workflows.datasets import FileReader, open_dataset
+from cptools.workflows.pretrain import pretrain_settings
 
 if TYPE_CHECKING:
     from cptools.core.defenses.steps import Step
@@ -50,6 +52,37 @@ def _with_default(knob: Setting, default: Any) -> Setting:
 def defend(
     input: opt.DatasetInput = None,
     output: opt.Output = None,
+    trusted: Annotated[
+        str | None,
+        typer.Option(
+            "--trusted",
+            metavar="FILE",
+            help="Clean images that the denoiser of --purify is trained on (default: the input), "
+            "or that tell --recommend what a defense costs.",
+        ),
+    ] = None,
+    recommend: Annotated[
+        bool,
+        typer.Option(
+            "--recommend",
+            help="Write no dataset, but a report of which defense to take: small trainings with "
+            "each, scored without clean images.",
+        ),
+    ] = False,
+    victim: Annotated[
+        str | None,
+        opt.one_of("--victim", ALGORITHMS, "Algorithm of those trainings. Default: simclr."),
+    ] = None,
+    proxy_epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--proxy-epochs",
+            metavar="N",
+            min=1,
+            help="Epochs of those trainings. Default: as many as recipe quick of cp-pretrain.",
+        ),
+    ] = None,
+    as_json: opt.Json = False,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     dry_run: opt.DryRun = False,
@@ -62,14 +95,35 @@ def defend(
 
     Reads a dataset and writes it with the defenses applied to its training images; the test images
     are unchanged. Several defenses are applied in the order given. --mc is matrix completion
-    (Contrastive Poisoning, section 6), the best defense of table 8 in that paper.
+    (Contrastive Poisoning, section 6), the best defense of table 8 in that paper. --recommend tries
+    several defenses on a dataset that may be poisoned and says which to take.
     """
+    if recommend:
+        _recommend(
+            input,
+            output,
+            typed,
+            trusted,
+            victim,
+            proxy_epochs,
+            seed,
+            device,
+            dry_run=dry_run,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    for name, value in (("victim", victim), ("proxy-epochs", proxy_epochs), ("json", as_json)):
+        if value:
+            raise UsageError(f"--{name} needs --recommend; give that as well")
     steps = read_steps(typed)
     settings = {"defend": ",".join(map(str, steps)), "seed": seed}
     if dry_run:
         end_dry_run(settings)
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
+    check_one_stdin(input=path, trusted=trusted)
     reader = FileReader(path)
+    clean = None if trusted is None else open_dataset(trusted)
     names = "-".join([reader.file_name, *(step.name for step in steps)])
     target = plan_output(output, default_name=f"{names}.dataset.safetensors")
 
@@ -77,9 +131,65 @@ def defend(
 
     torch_device = choose_device(device)
     defended = work.defend(
-        reader.read(), steps, seed=seed, device=torch_device, progress=bar(quiet=quiet)
+        reader.read(),
+        steps,
+        trusted=None if clean is None else clean.read(),
+        seed=seed,
+        device=torch_device,
+        progress=bar(quiet=quiet),
     )
     deliver(defended, target, o=output, quiet=quiet)
+
+
+def _recommend(
+    input: str | None,
+    output: str | None,
+    typed: Mapping[str, Any],
+    trusted: str | None,
+    victim: str | None,
+    proxy_epochs: int | None,
+    seed: int,
+    device: str,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write the report of `cp.recommend`: JSON lines, or a table on a terminal."""
+    from cptools.artifacts.atomic import atomic_write, check_writable
+    from cptools.workflows.recommend import recommend
+
+    given = [name for name, value in typed.items() if value is not None and value is not False]
+    if given:
+        raise UsageError(f"--recommend tries its own; leave --{given[0].replace('_', '-')} out")
+    alg = victim or "simclr"
+    if ALGORITHMS[alg].is_clustered:
+        raise UsageError(f"--victim {alg} needs pseudo-labels of another encoder; give another one")
+    settings = pretrain_settings(alg, seed=seed, epochs=proxy_epochs)
+    if dry_run:
+        end_dry_run({"victim": alg, "epochs": settings["epochs"], "seed": seed})
+    path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
+    check_one_stdin(input=path, trusted=trusted)
+    if output not in (None, "-"):
+        check_writable(output)
+    reader = FileReader(path)
+    clean = None if trusted is None else open_dataset(trusted)
+    report = recommend(
+        reader.read(),
+        alg,
+        trusted=None if clean is None else clean.read(),
+        epochs=proxy_epochs,
+        seed=seed,
+        device=device,
+        progress=bar(quiet=quiet),
+    )
+    if output not in (None, "-"):
+        with atomic_write(output) as file:
+            file.write(report.to_json().encode())
+    elif as_json or output == "-" or not sys.stdout.isatty():
+        typer.echo(report.to_json(), nl=False)
+    else:
+        typer.echo(str(report))
 
 
 def read_steps(typed: Mapping[str, Any]) -> "Sequence[Step]":

@@ -6,12 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from cptools.cli import _options as opt
-from cptools.cli._app import Version, end_dry_run, make_app, run, tool
+from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, tool
 from cptools.cli._progress import bar
 from cptools.cli._streams import (
     check_apart,
     check_one_stdin,
     deliver,
+    delivery,
+    is_stdout,
     plan_output,
     resolve_input,
 )
@@ -34,7 +36,7 @@ def pretrain(
     input: opt.StartInput = None,
     output: opt.Output = None,
     alg: Annotated[str, opt.one_of("--alg", ALGORITHMS, "Training algorithm.")] = "simclr",
-    recipe: opt.Recipe = "quick",
+    recipe: opt.TrainingRecipe = "quick",
     watch: Annotated[
         str | None,
         typer.Option(
@@ -78,6 +80,32 @@ def pretrain(
             "Apply the defenses to the image before augmentation (default) or to each view.",
         ),
     ] = None,
+    probe_every: Annotated[
+        int | None,
+        typer.Option(
+            "--probe-every",
+            metavar="N",
+            min=1,
+            help="Probe the encoder after every N epochs and the last, on clean labeled images, "
+            "as cp-probe does, and write accuracy by epoch to --report.",
+        ),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Report of --probe-every (JSON line), as that of cp-probe on the encoder.",
+        ),
+    ] = None,
+    clean: Annotated[
+        str | None,
+        typer.Option(
+            "--clean",
+            metavar="FILE",
+            help="Labeled dataset for --probe-every. Default: the clean source recorded in INPUT.",
+        ),
+    ] = None,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
@@ -91,13 +119,19 @@ def pretrain(
     """Train an encoder by contrastive learning, without labels, or by supervised learning.
 
     Reads a dataset, clean or poisoned, and writes the encoder with its training curves: loss,
-    alignment and uniformity. Without input, it trains on the built-in shapes.
+    alignment and uniformity. Without input, it trains on the built-in shapes. With --probe-every, a
+    report says how accurate the encoder was on the way.
     """
+    _check_probing(probe_every, report=report, clean=clean)
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     target = "-" if dry_run else plan_output(output, default_name=f"{alg}.encoder.safetensors")
-    check_apart([path, watch, labels_from], output=target, checkpoint=checkpoint)
+    if report is not None:
+        plan_output(report, default_name="")
+    check_apart(
+        [path, watch, labels_from, clean], output=target, report=report, checkpoint=checkpoint
+    )
     check_checkpoint(checkpoint)
-    check_one_stdin(input=path, watch=watch, labels_from=labels_from, init=init)
+    check_one_stdin(input=path, watch=watch, labels_from=labels_from, init=init, clean=clean)
     reader = open_dataset(path)
     watched = None if watch is None else open_dataset(watch)
     if labels_from is not None:
@@ -120,23 +154,41 @@ def pretrain(
     from cptools.core.device import choose_device
 
     torch_device = choose_device(device)
-    trained = work.pretrain(
-        reader.read(),
-        alg,
-        watch=None if watched is None else watched.read(),
-        labels_from=None if labeler is None else labeler(),
-        init=None if starter is None else starter(),
-        defend=defend,
-        defend_at=defend_at,
-        recipe=recipe,
-        seed=seed,
-        device=torch_device,
-        precision=precision,
-        checkpoint=checkpoint,
-        progress=bar(quiet=quiet),
+    source = reader.read()
+    options: dict[str, Any] = {
+        "watch": None if watched is None else watched.read(),
+        "labels_from": None if labeler is None else labeler(),
+        "init": None if starter is None else starter(),
+        "defend": defend,
+        "defend_at": defend_at,
+        "recipe": recipe,
+        "seed": seed,
+        "device": torch_device,
+        "precision": precision,
+        "checkpoint": checkpoint,
+        "progress": bar(quiet=quiet),
         **typed,
-    )
-    deliver(trained, target, o=output, quiet=quiet)
+    }
+    if probe_every is None or report is None:
+        deliver(work.pretrain(source, alg, **options), target, o=output, quiet=quiet)
+        return
+    from cptools.workflows.learning_curve import learning_curve
+
+    learned = learning_curve(source, alg, every=probe_every, clean=clean, **options)
+    with delivery(report, o=report, quiet=quiet) as file:
+        file.write(learned.report.to_json().encode())
+    deliver(learned.encoder, target, o=output, quiet=quiet)
+
+
+def _check_probing(every: int | None, *, report: str | None, clean: str | None) -> None:
+    """Refuse options of probing without each other."""
+    if every is not None and report is None:
+        raise UsageError("--probe-every needs --report; give a file for accuracy by epoch")
+    for name, value in (("report", report), ("clean", clean)):
+        if every is None and value is not None:
+            raise UsageError(f"--{name} needs --probe-every; give that as well")
+    if is_stdout(report):
+        raise UsageError("the encoder goes to stdout, so the report cannot; give --report a file")
 
 
 def main() -> None:

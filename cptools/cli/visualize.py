@@ -124,8 +124,9 @@ def visualize(
     datasets: the same images of each, one row per dataset (figure 9); for two also their amplified
     difference. Encoders: training curves of loss, alignment and uniformity in one plot. An
     encoder with datasets: histograms of the distance between two views of each image (figures 4d
-    and 8). Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1). Audits: ROC
-    curve of each condition against the first, the benign one.
+    and 8). Reports: mean accuracies as bars, with 95% intervals over seeds (figure 1); those of
+    cp-pretrain --probe-every: mean accuracy by epoch. Audits: ROC curve of each condition against
+    the first, the benign one.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its notes do not help here
     kind = _format(format, output)

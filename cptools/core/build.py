@@ -51,6 +51,8 @@ ALGORITHM_OPTIONS = {
     "adv_steps": "steps",
     "adv_step_size": "step_size",
     "ce_weight": "ce_weight",
+    "draws": "draws",
+    "intensity": "intensity",
 }
 JITTER = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue (CP appendix A)
 

@@ -8,6 +8,7 @@ from typing import TypedDict, TypeVar, cast
 
 from cptools.core.algorithms import ALGORITHMS
 from cptools.core.encoders import default_width, is_foreign
+from cptools.core.hardening import HARDENING
 from cptools.core.plugins import suggest
 from cptools.core.presets import (
     PAPER_TRAINING,
@@ -34,18 +35,47 @@ def check_recipe(recipe: str) -> None:
         )
 
 
+def split_recipe(recipe: str) -> tuple[str, list[str]]:
+    """A recipe of a training such as quick+no-crop, and what hardens it.
+
+    Raises:
+        ValueError: it is neither quick nor paper, or what follows hardens nothing.
+    """
+    base, *hardened = recipe.split("+")
+    check_recipe(base)
+    for name in hardened:
+        if name not in HARDENING or hardened.count(name) > 1:
+            form = f"`recipe={base}+{{}}`"
+            near = suggest(name, HARDENING, form=form)
+            what = "is twice in it" if name in HARDENING else f"has no {name}"
+            raise ValueError(f"`recipe={recipe}` {what}; {near}")
+    return base, hardened
+
+
 def pretrain(recipe: str, *, alg: str, dataset: str) -> Settings:
     """Settings of the victim.
 
     Args:
-        recipe: `quick` or `paper`.
+        recipe: `quick` or `paper`, and what hardens it against poison, after plus signs.
         alg: a key of ALGORITHMS.
         dataset: its name; CP trains 200 epochs of batch 128 on ImageNet-100.
 
     Raises:
-        ValueError: there is no such recipe or algorithm.
+        ValueError: there is no such recipe or algorithm, or one does not apply to the other.
     """
-    check_recipe(recipe)
+    base, hardened = split_recipe(recipe)
+    values = _pretrain(base, alg=alg, dataset=dataset)
+    for name in hardened:
+        try:
+            values = HARDENING[name](values)
+        except ValueError as error:
+            raise ValueError(
+                f"`recipe={recipe}` does not apply to `alg={alg}`: {error}; leave {name} out"
+            ) from None
+    return values
+
+
+def _pretrain(recipe: str, *, alg: str, dataset: str) -> Settings:
     algorithm = ALGORITHMS.find(alg)
     if recipe == "quick":
         schedule: Settings = {"warmup_epochs": 0, "warmup_lr": 0.0, "bn_groups": 1}

@@ -174,8 +174,8 @@ SETTINGS = {
     "head_dim": Setting(int, "Dimension of the embedding.", 1),
     "temperature": Setting(
         float,
-        "tau of InfoNCE (simclr, moco, moco-v3, nnclr, supcon, cmc, advsimclr, advcl) or of the "
-        "softmax that learns (dino, swav).",
+        "tau of InfoNCE (simclr, moco, moco-v3, nnclr, supcon, cmc, advsimclr, advcl, vespr) or of "
+        "the softmax that learns (dino, swav).",
         1e-3,
     ),
     "loss": Setting(
@@ -233,17 +233,23 @@ SETTINGS = {
     "adv_epsilon": Setting(
         Fraction,
         "L-infinity radius of adversarial views, on the pixel scale 0 to 1 (advsupervised, "
-        "advsimclr, advcl).",
+        "advsimclr, advcl, vespr).",
         0,
         1,
     ),
     "adv_steps": Setting(
-        int, "PGD steps of an adversarial view (advsupervised, advsimclr, advcl).", 1
+        int, "PGD steps of an adversarial view (advsupervised, advsimclr, advcl, vespr).", 1
     ),
     "adv_step_size": Setting(
         float, "PGD step size of adversarial views, in units of `adv_epsilon`.", 0, 2
     ),
-    "ce_weight": Setting(float, "Weight of the cross-entropy on pseudo-labels (advcl).", 0),
+    "ce_weight": Setting(
+        float, "Weight of the cross-entropy, on pseudo-labels (advcl) or labels (vespr).", 0
+    ),
+    "draws": Setting(int, "K: augmentations of an image, of which the worst counts (ueraser).", 1),
+    "intensity": Setting(
+        float, "Greatest strength of the plasma brightness, on the pixel scale (ueraser).", 0, 1
+    ),
     # Optimization
     "batch_size": Setting(int, "Batch size.", 2),
     "optimizer": Setting(("sgd", "adamw", "lars"), "Optimizer of the encoder."),
@@ -336,6 +342,8 @@ class Settings(TypedDict, total=False):
     adv_steps: int
     adv_step_size: float
     ce_weight: float
+    draws: int
+    intensity: float
     batch_size: int
     optimizer: str
     lr: float
@@ -355,7 +363,7 @@ class Settings(TypedDict, total=False):
     # of single attacks
     stop_error: float
     csd_weight: float
-    draws: int
+    noise_draws: int
     entangle: str
     classifier_lr: float
     patch_size: int
@@ -366,7 +374,8 @@ class Settings(TypedDict, total=False):
 RESERVED = frozenset({
     "input", "output", "alg", "mode", "epsilon", "delta", "init", "half", "recipe", "seed",
     "device", "precision", "checkpoint", "dry_run", "quiet", "verbose", "version", "help", "watch",
-    "labels_from", "defend", "defend_at", "dataset", "json", "context", "export", "info", "audit",
+    "labels_from", "defend", "defend_at", "probe_every", "report", "clean", "trusted", "dataset",
+    "recommend", "victim", "proxy_epochs", "json", "context", "export", "info", "audit",
     "install_completion", "show_completion",
 })  # fmt: skip
 """Names of what the tools are told besides settings, which no setting may have."""

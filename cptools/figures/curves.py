@@ -1,4 +1,4 @@
-"""Training curves: the loss and its two halves, alignment and uniformity, over the epochs."""
+"""Training curves: loss, alignment, uniformity and accuracy over the epochs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,6 +25,7 @@ PANELS = {
     "loss": ("Loss", ""),
     "alignment": ("Alignment", "0: the two views agree"),
     "uniformity": ("Uniformity", "lower: more spread out"),
+    "accuracy": ("Accuracy", "%, on test images"),
 }
 _LEFT, _GAP, _RIGHT, _PANEL, _HEIGHT = 0.58, 0.62, 0.2, 2.5, 2.1  # inches
 _HANDLE = 0.65  # inches: a line of the legend and the space about it
@@ -36,14 +37,16 @@ def training_curves(
     *,
     title: str = "",
     caption: str = "",
+    epochs: Mapping[str, Sequence[int]] | None = None,
 ) -> Figure:
     """Draw one panel a quantity, one line a run.
 
     Args:
-        runs: Label of each run -> its curves, one number an epoch, under `loss`, `alignment` and
-            `uniformity`. A quantity that no run has gets no panel.
+        runs: Label of each run -> its curves, one number an epoch, under `loss`, `alignment`,
+            `uniformity` and `accuracy`. A quantity that no run has gets no panel.
         title: Above the panels.
         caption: Below them.
+        epochs: Label of each run -> the epochs that its numbers are of; left out: 1, 2, ...
 
     Returns:
         The figure, for `save_figure`.
@@ -90,10 +93,10 @@ def training_curves(
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
             axes.grid(visible=False, axis="x")
             axes.margins(x=0.02, y=0.08)
-            for k, (label, curves) in enumerate(zip(labels, runs.values(), strict=True)):
+            for k, (label, (run, curves)) in enumerate(zip(labels, runs.items(), strict=True)):
                 values = curves.get(name, ())
                 axes.plot(
-                    range(1, len(values) + 1),
+                    epochs[run] if epochs else range(1, len(values) + 1),
                     values,
                     label=label,
                     color=OKABE_ITO[k % len(OKABE_ITO)],

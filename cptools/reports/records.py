@@ -36,6 +36,7 @@ class Probe:
         seed: the number at the end of the file's name; None where there is none.
         share: `accuracy`; or what counts, `changed` images of a dataset, or those of which an
             encoder holds two views `close`.
+        curve: of a training that was probed on the way, accuracy in percent by epoch, in order.
     """
 
     accuracy: float
@@ -47,6 +48,7 @@ class Probe:
     digest: str
     seed: int | None
     share: str = "accuracy"
+    curve: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,32 @@ class Condition:
         if len(self.probes) > 1:
             low, high = mean_interval(self.values)
         return fmean(self.values), max(low, 0), min(high, 100)
+
+    def peak(self) -> tuple[float, float] | None:
+        """Accuracy at the best epoch, in percent, and that epoch: means over the seeds.
+
+        None where the training was not probed on the way.
+        """
+        if not all(probe.curve for probe in self.probes):
+            return None
+        peaks = [max(probe.curve, key=lambda point: point[1]) for probe in self.probes]
+        return fmean(accuracy for _, accuracy in peaks), fmean(epoch for epoch, _ in peaks)
+
+    def curve(self) -> tuple[list[int], list[float]]:
+        """Epochs, and the mean accuracy over the seeds after each, in percent.
+
+        Raises:
+            ValueError: the seeds were probed after different epochs.
+        """
+        epochs = {tuple(epoch for epoch, _ in probe.curve) for probe in self.probes}
+        if len(epochs) > 1:
+            raise ValueError(
+                f"{self.name} has seeds that were probed after different epochs; give files of"
+                " other names"
+            )
+        columns = zip(*(probe.curve for probe in self.probes), strict=True)
+        means = [fmean(accuracy for _, accuracy in points) for points in columns]
+        return [*epochs.pop()], means
 
     def cell(self) -> tuple[str, str]:
         """Row and column of a condition that is named ROW.COLUMN.
@@ -384,10 +412,23 @@ def read_probe(line: Mapping[str, Any], seed: int | None) -> Probe:
         digest=str(line.get("dataset_sha256", "")),
         seed=seed,
         share=share,
+        curve=_curve(line),
     )
     if not 0 <= probe.low <= probe.accuracy <= probe.high <= 100:
         raise ValueError("no accuracy")
     return probe
+
+
+def _curve(line: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
+    """Accuracy by epoch, where a line tells it."""
+    epochs, accuracies = line.get("epochs", []), line.get("accuracies_percent", [])
+    curve = tuple(
+        (int(_number(epoch)), _number(accuracy))
+        for epoch, accuracy in zip(epochs, accuracies, strict=True)
+    )
+    if not all(0 <= accuracy <= 100 for _, accuracy in curve):
+        raise ValueError("no accuracy")
+    return curve
 
 
 def _finding(line: dict[str, Any]) -> Finding:

@@ -158,6 +158,13 @@ def parse_report(text: str) -> Report:
 def sentence(report: Mapping[str, Any]) -> str:
     """A record for a person."""
     method = report["settings"]["method"]
+    if method == "recommend":
+        mark = "->" if report["recommended"] else "  "
+        return (
+            f"{mark} {report['defense']:<14} {report['score_percent']:5.1f} %"
+            f" ({report['low_percent']:.1f} to {report['high_percent']:.1f}),"
+            f" costs {report['cost_points']:5.1f} points: {report['command']}"
+        )
     if method == "audit":
         return (
             f"{report['verdict']}: {report['total']} images of {report['dataset']} score"
@@ -187,6 +194,8 @@ def sentence(report: Mapping[str, Any]) -> str:
             f" ({report['features']} of {model})"
         )
     note = ", the best epoch on the test images" if report["selected_on_test"] else ""
+    if "peak_epoch" in report:
+        note = f", best {report['peak_percent']:.1f} % after epoch {report['peak_epoch']}"
     what = "own classifier" if method == "head" else f"{method} probe"
     return (
         f"{report['accuracy_percent']:.1f} % of {report['total']} test images of"

@@ -53,17 +53,23 @@ class _Line:
 
 
 def rows(conditions: Sequence[Condition], paper: Mapping[str, float]) -> list[str]:
-    """Conditions, a line each, with the paper's value where there are any."""
+    """Conditions, a line each, with the paper's value where there are any.
+
+    Of trainings that were probed on the way, the accuracy at the best epoch as well.
+    """
     label = conditions[0].label
-    table = [["condition", label, "95% interval", "paper", "seeds", "each"]]
+    table = [["condition", label, "95% interval", "paper", "peak", "epoch", "seeds", "each"]]
     for condition in conditions:
         mean, low, high = condition.interval()
         each = " ".join(f"{value:.1f}" for value in condition.values)
         span, seeds = f"{low:.1f} to {high:.1f}", f"{len(condition.values)}"
         value = _number(paper.get(condition.name))
-        table.append([condition.name, f"{mean:.1f}", span, value, seeds, each])
-    if not paper:
-        table = [[*line[:3], *line[4:]] for line in table]
+        peak = [f"{number:.1f}" for number in condition.peak() or ()] or ["", ""]
+        table.append([condition.name, f"{mean:.1f}", span, value, *peak, seeds, each])
+    has_peaks = any(condition.peak() for condition in conditions)
+    left_out = {3} if not paper else set[int]()
+    left_out |= set() if has_peaks else {4, 5}
+    table = [[cell for i, cell in enumerate(line) if i not in left_out] for line in table]
     return to_markdown(table) + _accuracy_agreement(conditions, paper)
 
 

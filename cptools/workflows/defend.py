@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cptools.core.defenses import DEFENSES  # noqa: TID253 - a registry, without torch
 from cptools.workflows.checkpoints import show_settings
 from cptools.workflows.doors import check_artifact, check_seed, naming, used_device
 from cptools.workflows.histories import entry, main_input
@@ -20,6 +21,7 @@ def defend(
     dataset: "Dataset",
     steps: "str | Sequence[Step]",
     *,
+    trusted: "Dataset | None" = None,
     seed: int = 0,
     device: "str | torch.device" = "auto",
     progress: Progress = None,
@@ -29,6 +31,8 @@ def defend(
     Args:
         dataset: any; its test images are unchanged.
         steps: as text, e.g. "mc:rank=8,jpeg:10" (see `cptools.core.defenses`), or as steps.
+        trusted: clean images, of any classes, that a step that learns (purify) learns from; None:
+            from the dataset itself.
         seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
         progress: whether to show a progress bar; None: only in a notebook.
@@ -42,6 +46,7 @@ def defend(
     import torch
 
     from cptools.artifacts.history import dataset_digest
+    from cptools.artifacts.schema import Input
     from cptools.core.defenses.steps import BATCH, defend_batches
     from cptools.core.random import stream
 
@@ -49,24 +54,50 @@ def defend(
     track = tracker(progress)
     seed = check_seed(seed)
     whole = _read_steps(steps)
+    known = None if trusted is None else _check_trusted(trusted, dataset, whole)
     device = used_device(device)
     show_settings({"defend": ",".join(map(str, whole)), "seed": seed, "device": device.type})
     for step in whole:
         images = torch.from_numpy(dataset.train_images).to(device)
         defended = track(
-            defend_batches(images, step, stream(seed, "defend", step.name)),
+            defend_batches(
+                images,
+                step,
+                stream(seed, "defend", step.name),
+                trusted=None if known is None else torch.from_numpy(known.train_images).to(device),
+            ),
             total=-(-len(images) // BATCH),
             describe=lambda _: "",
             label=step.name,
         )
         parameters = {**step.settings(), "seed": seed, "device": device.type}
-        command = entry("cp-defend", parameters, main_input(dataset_digest(dataset)))
+        inputs = main_input(dataset_digest(dataset))
+        if known is not None and DEFENSES[step.name].learns:
+            inputs["trusted"] = Input(dataset_digest(known), known.history, "dataset")
+        command = entry("cp-defend", parameters, inputs)
         dataset = replace(
             dataset,
             train_images=torch.cat(list(defended)).cpu().numpy(),
             history=(*dataset.history, command),
         )
     return dataset
+
+
+def _check_trusted(trusted: "Dataset", dataset: "Dataset", steps: "Sequence[Step]") -> "Dataset":
+    """Refuse trusted images that no step learns from, or of another size."""
+    check_artifact(trusted, "dataset", name="trusted")
+    learning = [name for name, defense in DEFENSES.items() if defense.learns]
+    if not any(step.name in learning for step in steps):
+        raise ValueError(f"`trusted` is for {', '.join(learning)}; leave it out")
+    side, wanted = trusted.train_images.shape[-1], dataset.train_images.shape[-1]
+    if side != wanted:
+        raise ValueError(
+            f"`trusted` has {side}-pixel images, the input {wanted}-pixel ones; give images of that"
+            " size"
+        )
+    if not len(trusted.train_images):
+        raise ValueError("`trusted` has no training images; give some")
+    return trusted
 
 
 def _read_steps(steps: "str | Sequence[Step]") -> "Sequence[Step]":

@@ -151,7 +151,8 @@ def build_embedding(
         options |= {"mean": encoder.mean, "std": encoder.std}
     if kind.needs_classes:
         classifiers = [name for name in head if re.fullmatch(r"classifiers\.\d+\.bias", name)]
-        options["num_classes"] = tuple(len(head[name]) for name in sorted(classifiers)) or 1
+        several = tuple(len(head[name]) for name in sorted(classifiers))
+        options["num_classes"] = several or len(head.get("classifier.bias", "1"))
     try:
         algorithm = kind(
             build_encoder(encoder.architecture, encoder.width, size=encoder.input_size),

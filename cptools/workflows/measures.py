@@ -28,13 +28,30 @@ def measure_encoder(
     track: Track,
 ) -> Record:
     """The record of an encoder on a dataset."""
+    check_size(encoder, dataset)
+    measure = _distances if settings["method"] == "distances" else _accuracy
+    return measure(encoder, dataset, settings, device, track) | _about_encoder(
+        encoder, dataset, settings
+    )
+
+
+def describe_encoder(
+    encoder: "Encoder", dataset: "Dataset", settings: Values, result: "ProbeResult"
+) -> Record:
+    """The record of an encoder on a dataset whose accuracy is known: that of the last epoch."""
+    return (
+        _counts(result)
+        | {"selected_on_test": False, "best_epoch": None}
+        | _about_encoder(encoder, dataset, settings)
+    )
+
+
+def _about_encoder(encoder: "Encoder", dataset: "Dataset", settings: Values) -> Record:
+    """What a line says of the encoder that it is about."""
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.provenance import history_to_json
 
-    check_size(encoder, dataset)
-    measure = _distances if settings["method"] == "distances" else _accuracy
     return {
-        **measure(encoder, dataset, settings, device, track),
         "dataset": dataset.name,
         "dataset_sha256": dataset_digest(dataset),
         "algorithm": encoder.algorithm,
@@ -217,21 +234,37 @@ def _accuracy(
     track: Track,
 ) -> Record:
     """Accuracy on the test images."""
-    if not len(clean.test_images):
-        raise ValueError(f"{clean.name} has no test images; give a dataset with test images")
-    if len(clean.classes) < 2:
-        raise ValueError(f"{clean.name} has only one class; give a dataset with several")
+    _check_tests(clean)
     network = build_backbone(encoder, device)
     if settings["method"] == "sgd":
         last = _train_linear(network, encoder, clean, settings, device, track)
         result = last.best if settings["select"] == "best" else last.result
     else:
-        last, result = None, _on_features(network, encoder, clean, settings)
+        last, result = None, features_accuracy(network, encoder, clean, settings)
     return {
         **_counts(result),
         "selected_on_test": settings.get("select") == "best",
         "best_epoch": last and last.best_epoch,
     }
+
+
+def check_probed(encoder: "Encoder", clean: "Dataset", method: str) -> None:
+    """Refuse a dataset on which the accuracy of an encoder cannot be measured.
+
+    Raises:
+        ValueError: it has images of another size, none to test on, or other classes.
+    """
+    check_size(encoder, clean)
+    _check_tests(clean)
+    if method == "head":
+        _classifier(encoder, len(clean.classes))
+
+
+def _check_tests(clean: "Dataset") -> None:
+    if not len(clean.test_images):
+        raise ValueError(f"{clean.name} has no test images; give a dataset with test images")
+    if len(clean.classes) < 2:
+        raise ValueError(f"{clean.name} has only one class; give a dataset with several")
 
 
 def _train_linear(
@@ -271,10 +304,17 @@ def _train_linear(
     return last
 
 
-def _on_features(
+def features_accuracy(
     network: "nn.Module", encoder: "Encoder", clean: "Dataset", settings: Values
 ) -> "ProbeResult":
-    """What needs each image encoded once."""
+    """Accuracy by what needs each image encoded once: head, knn or lbfgs.
+
+    Args:
+        network: the encoder's backbone, which may be in training; it stays as it is.
+        encoder: its normalization and, of method head, its classifier.
+        clean: to train the classifier on, and to test it on.
+        settings: of the probe.
+    """
     import torch
 
     from cptools.core.evaluation.probe import (

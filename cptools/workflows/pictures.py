@@ -178,6 +178,18 @@ def draw_accuracies(
     )
 
 
+def draw_learning(conditions: Sequence[Condition], *, title: str | None) -> Any:
+    """Accuracy over the epochs of each condition, the mean over its seeds."""
+    from cptools.figures.curves import training_curves
+
+    curves = {condition.name: condition.curve() for condition in conditions}
+    return training_curves(
+        {name: {"accuracy": accuracies} for name, (_, accuracies) in curves.items()},
+        title="Accuracy by epoch" if title is None else title,
+        epochs={name: epochs for name, (epochs, _) in curves.items()},
+    )
+
+
 def draw_roc(audits: Sequence[Audited], *, title: str | None) -> Any:
     """How well the audit tells each condition from the first, the benign one.
 

@@ -27,6 +27,7 @@ from cptools.workflows.pictures import (
     draw_accuracies,
     draw_contacts,
     draw_distances,
+    draw_learning,
     draw_roc,
     draw_separability,
     draw_sheet,
@@ -68,7 +69,8 @@ def plot(
     per class (CP figures 3 and 6). A clean dataset: its first images, by class. Several datasets:
     the same images of each, one row per dataset (CP figure 9). Encoders: training curves of loss,
     alignment and uniformity. An encoder with datasets: distances between two views of each image
-    (CP figures 4d and 8). Reports: mean accuracies with 95% intervals over seeds (CP figure 1).
+    (CP figures 4d and 8). Reports: mean accuracies with 95% intervals over seeds (CP figure 1);
+    of `cp.learning_curve`, unless `grid` or `paper` is given, mean accuracy over the epochs.
     Audits: ROC curve of each condition against the first, the benign one.
 
     Args:
@@ -159,12 +161,14 @@ def draw_reports(
     grid: bool,
     title: str | None,
 ) -> Any:
-    """Bars of accuracies, or ROC curves of audits.
+    """Bars of accuracies, accuracy by epoch where all tell it, or ROC curves of audits.
 
     Raises:
         ValueError: something is said that does not apply to audits.
     """
     if not audits:
+        if not grid and not paper and all(condition.peak() for condition in conditions):
+            return draw_learning(conditions, title=title)
         return draw_accuracies(conditions, paper or {}, grid=grid, title=title)
     for name in (name for name, value in (("grid", grid), ("paper", paper)) if value):
         raise ValueError(f"`{name}` is for accuracies; leave it out")

@@ -1,10 +1,18 @@
 """Train an encoder: `cp.pretrain`, the workflow of `cp-pretrain`."""
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from cptools.core.defenses import ON_THE_FLY  # noqa: TID253 - a registry, without torch
-from cptools.workflows.checkpoints import note_queue, run_work, to_arrays, training_tensors
+from cptools.core.defenses import DEFENSES, ON_THE_FLY  # noqa: TID253 - without torch
+from cptools.workflows.checkpoints import (
+    Work,
+    note_queue,
+    run_work,
+    to_arrays,
+    training_tensors,
+)
 from cptools.workflows.doors import (
     check_artifact,
     check_path,
@@ -23,9 +31,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from cptools.artifacts.schema import Dataset
+    from cptools.artifacts.schema import Dataset, Entry
     from cptools.artifacts.schema import Encoder as SavedEncoder
     from cptools.core.settings import Settings
+    from cptools.core.training import Pretraining
     from cptools.core.views import DrawsViews
     from cptools.workflows.artifacts import Encoder
 
@@ -79,6 +88,12 @@ def _defenses(steps: str | None, at: str | None) -> dict[str, str]:
         whole = parse_steps(steps)
     except ValueError as error:
         raise ValueError(f"`defend={steps}`: {error}") from None
+    learning = next((step.name for step in whole if DEFENSES[step.name].learns), None)
+    if learning is not None:
+        raise ValueError(
+            f"`defend={steps}`: {learning} learns from a whole dataset, not from every view; apply"
+            " it before, with cp-defend"
+        )
     return {"defend": ",".join(map(str, whole)), "defend_at": at}
 
 
@@ -113,7 +128,9 @@ def pretrain(
             backbone is left out.
         defend: defenses applied on the fly to every view, e.g. "mc:rank=8,jpeg:10".
         defend_at: `image` (before augmentation) or `view`; None: image.
-        recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's).
+        recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's), and
+            what makes them withstand poison, as in `quick+no-crop` (see
+            `cptools.core.hardening`).
         seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.
@@ -129,6 +146,84 @@ def pretrain(
         ValueError: an argument is invalid, or does not apply to the algorithm.
         FloatingPointError: the training diverged.
     """
+    track = tracker(progress)
+    training = prepare(
+        dataset,
+        alg,
+        watch=watch,
+        labels_from=labels_from,
+        init=init,
+        defend=defend,
+        defend_at=defend_at,
+        recipe=recipe,
+        seed=seed,
+        device=device,
+        precision=precision,
+        **settings,
+    )
+    training.run(training.work, progress=track, checkpoint=checkpoint, command=training.command)
+    return training.encoder()
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is ready to run.
+
+    Attributes:
+        told: its settings, all of them.
+        work: what runs.
+        command: its line of history.
+        device: where it runs.
+        encoder: makes the artifact of what has been learned so far.
+    """
+
+    told: dict[str, Any]
+    work: "Pretraining"
+    command: "Entry"
+    device: "torch.device"
+    encoder: "Callable[[], Encoder]"
+
+    def run(
+        self,
+        work: Work,
+        *,
+        progress: Progress,
+        checkpoint: "str | os.PathLike[str] | None",
+        command: "Entry",
+    ) -> None:
+        """Run `work`, or what does more than that after each epoch; see `run_work`."""
+        run_work(
+            work,
+            total=self.work.epochs,
+            done=lambda: len(self.work.history),
+            describe=lambda e: f"loss {e.loss:.3f}",
+            label=f"training ({self.told['alg']})",
+            progress=progress,
+            checkpoint=checkpoint,
+            command=command,
+        )
+
+
+def prepare(
+    dataset: "Dataset",
+    alg: str,
+    *,
+    watch: "Dataset | None" = None,
+    labels_from: "SavedEncoder | None" = None,
+    init: "SavedEncoder | Weights | str | os.PathLike[str] | None" = None,
+    defend: str | None = None,
+    defend_at: str | None = None,
+    recipe: str = "quick",
+    seed: int = 0,
+    device: "str | torch.device" = "auto",
+    precision: str = "auto",
+    **settings: Any,
+) -> Training:
+    """Check the arguments of `pretrain` and get its training ready.
+
+    Raises:
+        ValueError: an argument is invalid, or does not apply to the algorithm.
+    """
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
     from cptools.core.algorithms import ALGORITHMS
@@ -138,7 +233,6 @@ def pretrain(
     from cptools.workflows.artifacts import Encoder
 
     check_artifact(dataset, "dataset", name="dataset")
-    track = tracker(progress)
     told = pretrain_settings(
         alg,
         dataset_name=dataset.name,
@@ -206,34 +300,28 @@ def pretrain(
         seed=told["seed"],
         **watched,
     )
-    run_work(
-        work,
-        total=work.epochs,
-        done=lambda: len(work.history),
-        describe=lambda e: f"loss {e.loss:.3f}",
-        label=f"training ({alg})",
-        progress=track,
-        checkpoint=checkpoint,
-        command=command,
-    )
-    algorithm = learner.algorithm
-    tensors = (
-        with_prefix("backbone", algorithm.encoder.state_dict())
-        | with_prefix("head", algorithm.head.state_dict())
-        | with_prefix("curve", work.curves())
-    )
-    return Encoder(
-        to_arrays(tensors),
-        architecture=algorithm.encoder_prefix + told["encoder"],
-        width=told["width"],
-        feature_dim=algorithm.encoder.feature_dim,
-        algorithm=alg,
-        input_size=images.shape[-1],
-        mean=dataset.mean,
-        std=dataset.std,
-        source=dataset.source,
-        history=(*dataset.history, command),
-    )
+
+    def encoder() -> Encoder:
+        algorithm = learner.algorithm
+        tensors = (
+            with_prefix("backbone", algorithm.encoder.state_dict())
+            | with_prefix("head", algorithm.head.state_dict())
+            | with_prefix("curve", work.curves())
+        )
+        return Encoder(
+            to_arrays(tensors),
+            architecture=algorithm.encoder_prefix + told["encoder"],
+            width=told["width"],
+            feature_dim=algorithm.encoder.feature_dim,
+            algorithm=alg,
+            input_size=images.shape[-1],
+            mean=dataset.mean,
+            std=dataset.std,
+            source=dataset.source,
+            history=(*dataset.history, command),
+        )
+
+    return Training(told, work, command, device, encoder)
 
 
 def _views(told: dict[str, Any], dataset: "Dataset") -> "DrawsViews":

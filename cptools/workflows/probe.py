@@ -54,7 +54,8 @@ def choose_method(given: str | None, kind: str, algorithm: str) -> str | None:
             f"`method={given}` evaluates a dataset, this is an encoder; give the dataset that it"
             " was trained on"
         )
-    return given or ("head" if algorithm in ("supervised", "advsupervised") else None)
+    classifiers = ("supervised", "advsupervised", "ueraser")
+    return given or ("head" if algorithm in classifiers else None)
 
 
 def probe_settings(

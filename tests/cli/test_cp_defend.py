@@ -29,6 +29,10 @@ EACH = {  # every defense, gently, and what its line of the history says
     "--bits 2": {"bits": 2},
     "--mixup 1": {"mixup": 1.0},
     "--cutmix 0.5": {"cutmix": 0.5},
+    "--ueraser --ueraser-intensity 0.5": {"ueraser": True, "ueraser_intensity": 0.5},
+    "--purify 16/255 --purify-epochs 1 --purify-width 4": {
+        "purify": "16/255", "purify_epochs": 1, "purify_steps": 4, "purify_width": 4,
+    },
 }  # fmt: skip
 
 
@@ -166,3 +170,36 @@ def test_device_from_the_environment(tool, files, monkeypatch):
 def test_printed_history_gives_the_same_bytes(same_again_here, make, tmp_path, files):
     make("cp-defend", "--mc", files / "few.safetensors", o=tmp_path / "a")
     same_again_here(tmp_path / "a")
+
+
+def test_a_recommendation_is_a_report(tool, tmp_path, files, monkeypatch):
+    from cptools.reports.report import Report
+    from cptools.workflows import recommend
+
+    record = {
+        "settings": {"method": "recommend"}, "defense": "gray", "recommended": True,
+        "score_percent": 50.0, "low_percent": 40.0, "high_percent": 60.0, "cost_points": 1.0,
+        "command": "cp-defend --gray",
+    }  # fmt: skip
+    monkeypatch.setattr(recommend, "_records", lambda *_: [record])
+    monkeypatch.setattr(recommend, "_sweep", lambda *_: iter(()))
+    done = tool("cp-defend", "--recommend", files / "poisoned.safetensors")
+    assert (done.code, done.out) == (0, Report((record,)).to_json().encode())
+    command = ("cp-defend", "--recommend", files / "poisoned.safetensors", "-o", tmp_path / "a")
+    assert tool(*command).code == 0
+    assert (tmp_path / "a").read_bytes() == done.out
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--recommend --gray", "--recommend tries its own; leave --gray out"),
+        ("--victim moco --gray", "--victim needs --recommend;"),
+        ("--recommend --victim advcl", "--victim advcl needs pseudo-labels"),
+        ("--trusted {clean} --gray", "--trusted is for purify; leave it out"),
+    ],
+)
+def test_a_recommendation_and_a_defense_are_told_apart(tool, files, options, told):
+    words = options.format(clean=files / "clean.safetensors").split()
+    done = tool("cp-defend", *words, files / "poisoned.safetensors", "-o", "/dev/null")
+    assert (done.code, told in done.err, done.err.count("\n")) == (2, True, 1), done.err

@@ -41,7 +41,9 @@ def test_encoder(make, tmp_path, files, alg):
     assert (step.tool, step.parameters["epochs"], step.parameters["alg"]) == ("cp-pretrain", 2, alg)
     assert step.inputs["input"].digest == dataset_digest(clean)
     assert ("ema" in step.parameters) == (alg in ("moco", "moco-v3", "byol", "dino"))
-    assert ("head.classifier.weight" in made.tensors) == (alg == "supervised")
+    assert ("head.classifier.weight" in made.tensors) == (
+        alg in ("supervised", "advsupervised", "ueraser", "vespr")
+    )
 
 
 def test_a_queue_that_holds_every_image_is_noted(tool, tmp_path, files):
@@ -78,7 +80,7 @@ def test_only_supervised_learning_uses_labels(make, tmp_path, files, alg):
         ]
         for path in (files / "clean.safetensors", tmp_path / "one")
     ]
-    assert np.array_equal(*curves) == (alg not in ("supervised", "supcon"))
+    assert np.array_equal(*curves) == (alg not in ("supervised", "supcon", "ueraser", "vespr"))
 
 
 def test_watching_the_clean_images(make, same_again, tmp_path, files):
@@ -217,3 +219,56 @@ def test_interrupted_and_carried_on_gives_the_same_bytes(interrupt_and_carry_on,
 
 def test_printed_history_gives_the_same_bytes(same_again_here, files):
     same_again_here(files / "encoder.safetensors")
+
+
+def test_accuracy_by_epoch_goes_to_a_report_that_can_be_drawn(tool, make, tmp_path, files):
+    clean, curve = files / "clean.safetensors", tmp_path / "curve.jsonl"
+    command = ["cp-pretrain", clean, *TINY_TRAINING]
+    make(*command, "--probe-every", 1, "--report", curve, "--clean", clean, o=tmp_path / "a")
+    make(*command, o=tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    (line,) = map(json.loads, curve.read_text().splitlines())
+    assert line["epochs"] == [*range(1, len(line["epochs"]) + 1)]
+    assert tool("cp-visualize", curve, "-o", tmp_path / "curve.svg").code == 0
+    assert "Accuracy by epoch" in (tmp_path / "curve.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--probe-every", 1], "--probe-every needs --report;"),
+        (["--report", "x"], "--report needs --probe-every;"),
+        (["--clean", "x"], "--clean needs --probe-every;"),
+        (["--probe-every", 1, "--report", "-"], "the encoder goes to stdout"),
+        (["--probe-every", 1, "--report", "b", "-o", "b"], "are the same file"),
+    ],
+)
+def test_probing_is_told_whole(tool, monkeypatch, tmp_path, files, options, told):
+    monkeypatch.chdir(tmp_path)
+    done = tool("cp-pretrain", files / "clean.safetensors", *options)
+    assert (done.code, told in done.err) == (2, True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_hardened_recipe_is_told_and_its_settings_are_the_same_typed(tool, files):
+    def told(*options):
+        done = tool("cp-pretrain", files / "clean.safetensors", *options, "--dry-run")
+        return json.loads(done.out)
+
+    hard = told("--recipe", "quick+no-crop+temperature")
+    assert hard.pop("recipe") == "quick+no-crop+temperature"
+    typed = told("--views", "flip,jitter,gray", "--temperature", 0.1)
+    assert hard == {name: value for name, value in typed.items() if name != "recipe"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--recipe", "quick+nocrop"], "--recipe quick+nocrop has no nocrop; did you mean"),
+        (["--recipe", "quick+no-crop", "--alg", "supervised"], "there are no crops; leave no-crop"),
+        (["--recipe", "no-crop"], "is no recipe"),
+    ],
+)
+def test_what_hardens_nothing_is_refused(tool, files, options, told):
+    done = tool("cp-pretrain", files / "clean.safetensors", *options, "--dry-run")
+    assert (done.code, told in done.err, done.err.count("\n")) == (2, True, 1), done.err

@@ -42,6 +42,19 @@ def test_a_file_given_twice_is_one_seed(tmp_path, capsys):
     ]
 
 
+def test_a_training_that_was_probed_on_the_way_has_its_peak_beside_the_end(tmp_path, capsys):
+    for seed, curve in enumerate(([10.0, 50.0, 40.0], [20.0, 30.0, 60.0])):
+        line = {
+            "accuracy_percent": curve[-1], "low_percent": 30, "high_percent": 70,
+            "epochs": [5, 10, 15], "accuracies_percent": curve,
+        }  # fmt: skip
+        (tmp_path / f"a-{seed}.jsonl").write_text(json.dumps(line) + "\n")
+    assert report(*(tmp_path / f"a-{seed}.jsonl" for seed in range(2))) == 0
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert cells(head)[3:5] == ["peak", "epoch"]
+    assert (cells(row)[1], *cells(row)[3:5]) == ("50.0", "55.0", "12.5")
+
+
 def write_audits(folder, name, *findings):
     """An audit a dataset; names of the files."""
     paths = []

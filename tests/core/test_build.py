@@ -69,7 +69,7 @@ def test_options_reach_the_algorithm(alg: str) -> None:
         "head_hidden": 12, "head_dim": 10, "bn_groups": 3, "width": 4, "temperature": 0.3,
         "ema": 0.7, "queue_size": 5, "adv_epsilon": "3/255", "adv_steps": 2, "adv_step_size": 0.4,
         "ce_weight": 0.6, "loss": "hinge", "redundancy_weight": 0.2, "variance_weight": 3.0,
-        "prototypes": 9, "local_views": 3,
+        "prototypes": 9, "local_views": 3, "draws": 4, "intensity": 0.3,
     }  # fmt: skip
     values = values_of(alg)
     values |= {k: v for k, v in changes.items() if k in values}
@@ -78,11 +78,13 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     )
     assert type(algorithm) is load(ALGORITHMS[alg].build)
     assert algorithm.encoder.feature_dim == 32
-    part = algorithm.head["classifier" if "supervised" in alg else "projector"]
+    is_classifier = alg in ("supervised", "advsupervised", "ueraser")
+    part = algorithm.head["classifier" if is_classifier else "projector"]
     linear = [m for m in part.modules() if isinstance(m, nn.Linear)]
     shapes = {
         "supervised": [(32, 6)],
         "advsupervised": [(32, 6)],
+        "ueraser": [(32, 6)],
         "simsiam": [(32, 12), (12, 12), (12, 10)],
         "cmc": [(16, 12), (12, 10)],  # of one of its two networks
         "barlow-twins": [(32, 12), (12, 12), (12, 10)],
@@ -104,17 +106,20 @@ def test_options_reach_the_algorithm(alg: str) -> None:
     assert getattr(algorithm, "variance_weight", 3.0) == 3.0
     assert algorithm.has_momentum is (alg in ("moco", "moco-v3", "byol", "dino"))
     assert algorithm.num_views == {
-        "supervised": 1, "cmc": 1, "advsupervised": 3, "advsimclr": 3, "advcl": 5,
-        "dino": 5, "swav": 5,
+        "supervised": 1, "ueraser": 1, "cmc": 1, "advsupervised": 3, "advsimclr": 3, "vespr": 3,
+        "advcl": 5, "dino": 5, "swav": 5,
     }.get(alg, 2)  # fmt: skip
     if alg in ("dino", "swav"):
         assert algorithm.head["prototypes"].weight.shape == (9, 10)
-    if alg in ("advsupervised", "advsimclr", "advcl"):
+    if alg == "ueraser":
+        assert (algorithm.draws, algorithm.intensity) == (4, 0.3)
+    if alg in ("advsupervised", "advsimclr", "advcl", "vespr"):
         attack = algorithm.attack
         assert (attack.mean, attack.std) == (MEAN, STD)
         assert (attack.epsilon, attack.steps, attack.step_size) == (3 / 255, 2, 0.4)
-    if alg == "advcl":
+    if alg in ("advcl", "vespr"):
         assert algorithm.ce_weight == 0.6
+    if alg == "advcl":
         assert [len(head.weight) for head in algorithm.head["classifiers"]] == [2, 10]
 
 

@@ -49,6 +49,7 @@ OF_ALGORITHM: dict[str, dict[str, Any]] = {
     "simsiam": {},
     "supervised": {},
     "advsupervised": {"adv_epsilon": "8/255", "adv_steps": 2, "adv_step_size": 0.5},
+    "ueraser": {"draws": 2, "intensity": 0.5},
     "simclr": {"temperature": 0.5, "loss": "hinge"},
     "cmc": {"temperature": 0.2},
     "barlow-twins": {"redundancy_weight": 0.1},
@@ -78,13 +79,17 @@ OF_ALGORITHM: dict[str, dict[str, Any]] = {
         "temperature": 0.5, "adv_epsilon": "8/255", "adv_steps": 2, "adv_step_size": 0.5,
         "ce_weight": 0.1,
     },
+    "vespr": {
+        "temperature": 0.5, "adv_epsilon": "8/255", "adv_steps": 2, "adv_step_size": 0.5,
+        "ce_weight": 0.1, "loss": "nt-xent",
+    },
 }  # fmt: skip
 VIEWS = build_views(VALUES, size=SIDE, mean=(0.5, 0.45, 0.4), std=(0.2, 0.25, 0.3))
 
 
 def learner_of(alg: str = "simclr", **changes: Any) -> Learner:
     values = {**VALUES, **OF_ALGORITHM[alg], **changes}
-    if alg in ("supervised", "advsupervised", "mae"):
+    if alg in ("supervised", "advsupervised", "ueraser", "mae"):
         del values["head_hidden"], values["head_dim"]
     return build_learner(
         alg, values, num_classes=(2, 3) if alg == "advcl" else 3, mean=VIEWS.mean, std=VIEWS.std,
@@ -374,7 +379,7 @@ def test_images_are_watched_as_the_training_images_are_measured(alg: str) -> Non
         assert epoch.uniformity == epoch.watch_uniformity
     algorithm = work.learner.algorithm.eval()
     drawn = algorithm.draw(to_float(IMAGES), VIEWS, stream(0, "curve", work.epochs))
-    if alg == "supervised":
+    if alg in ("supervised", "ueraser"):
         drawn = draw_views(VIEWS, to_float(IMAGES), 2, stream(0, "curve", work.epochs))[:1]
     with torch.no_grad():
         expected = algorithm.loss(*drawn, labels=labels_for(work.learner))

@@ -123,3 +123,12 @@ def test_bad_arguments_are_refused() -> None:
 def test_a_label_is_in_the_legend_whatever_it_begins_with() -> None:
     (legend,) = training_curves({"_a": RUNS["clean"], "b": RUNS["poison"]}).legends
     assert [text.get_text() for text in legend.get_texts()] == ["_a", "b"]
+
+
+def test_accuracy_is_drawn_over_the_epochs_it_was_measured_after():
+    figure = training_curves(
+        {"a": {"accuracy": [50.0, 60.0]}, "b": {"accuracy": [40.0]}}, epochs={"a": [5, 8], "b": [8]}
+    )
+    (axes,) = figure.axes
+    assert [list(line.get_xdata()) for line in axes.lines] == [[5, 8], [8]]
+    assert axes.get_title() == "Accuracy"

@@ -9,9 +9,10 @@ import pytest
 import cptools as cp
 
 FUNCTIONS = (
-    "load", "perturb", "generate", "pretrain", "probe", "audit", "defend", "select", "plot", "save",
+    "load", "perturb", "generate", "pretrain", "learning_curve", "probe", "audit", "defend",
+    "recommend", "select", "plot", "save",
 )  # fmt: skip
-CLASSES = ("Dataset", "Delta", "Encoder", "Poisoned", "Report")
+CLASSES = ("Dataset", "Delta", "Encoder", "Learned", "Poisoned", "Report")
 
 
 def test_what_is_there():

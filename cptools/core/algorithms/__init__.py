@@ -272,6 +272,19 @@ ALGORITHMS = Registry(
                 "adv_epsilon": "4/255", "adv_steps": 10, "adv_step_size": 0.2,
             },
         ),
+        # The paper (Qin et al. 2023, section 5): 5 draws; their code: plasma of strength 0.5 to 1.
+        # Schedule and network are those of the supervised victim. Quick: a quarter of the plasma,
+        # for images of a quarter of the contrast, as of QUICK_VIEWS.
+        "ueraser": Algorithm(
+            _HERE + "ueraser:UEraser",
+            quick=WEAK_VIEWS | {
+                "epochs": 30, "lr": 3e-3, "loss_scale": 1.0, "draws": 3, "intensity": 0.25,
+            },
+            paper=WEAK_VIEWS | {
+                "epochs": 100, "warmup_epochs": 0, "batch_size": 128,
+                "lr": 0.1, "weight_decay": 5e-4, "loss_scale": 1.0, "draws": 5, "intensity": 1.0,
+            },
+        ),
         # SimCLR as CP trains it, and the attack of the official code (Kim et al. 2020): steps of
         # 0.007.
         "advsimclr": Algorithm(
@@ -286,6 +299,23 @@ ALGORITHMS = Registry(
                 "lr": 0.5, "loss_scale": 1.786, "temperature": 0.5,
                 "head_hidden": 512, "head_dim": 128,
                 "adv_epsilon": "8/255", "adv_steps": 7, "adv_step_size": 0.223,
+            },
+        ),
+        # The defaults of its code (Styborski et al. 2024): steps of 0.6/255 in a ball of 4/255; the
+        # rest as CP trains SimCLR. Quick: as of advsimclr.
+        "vespr": Algorithm(
+            _HERE + "vespr:VESPR",
+            quick={
+                "loss": "nt-xent", "epochs": 50,
+                "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.5,
+                "head_hidden": 64, "head_dim": 64,
+                "adv_epsilon": "8/255", "adv_steps": 1, "adv_step_size": 1.0, "ce_weight": 1.0,
+            },
+            paper={
+                "loss": "nt-xent",
+                "lr": 0.5, "loss_scale": 1.0, "temperature": 0.5,
+                "head_hidden": 512, "head_dim": 128,
+                "adv_epsilon": "4/255", "adv_steps": 10, "adv_step_size": 0.15, "ce_weight": 1.0,
             },
         ),
         # Defaults of the official code (Fan et al. 2021), which CP used; its weight of 0.2 stands

@@ -26,6 +26,9 @@ class Defense(NamedTuple):
             defense that is only named.
         choices: settings of which at most one is given; the one in `defaults` gives way.
         is_random: whether the function takes a `generator`.
+        learns: "module:function" of a defense that learns from images first, from all of them (or
+            trusted ones), those of its settings that it takes and a `generator`; the function takes
+            what it returns as `learned`.
     """
 
     function: str
@@ -35,10 +38,13 @@ class Defense(NamedTuple):
     main: str | None = None
     choices: tuple[str, ...] = ()
     is_random: bool = False
+    learns: str | None = None
 
 
 def _check(name: str, defense: Defense) -> None:
     check_spec(defense.function)
+    if defense.learns is not None:
+        check_spec(defense.learns)
     needed = {*defense.defaults, *defense.choices} | ({defense.main} - {None})
     if needed - set(defense.settings):
         raise ValueError("a default, a choice or the main setting is none of its settings")
@@ -142,6 +148,34 @@ _OWN = {
         {"alpha": Setting(float, "Both parameters of the Beta distribution.", 0.01, 100)},
         main="alpha",
         is_random=True,
+    ),
+    "ueraser": Defense(
+        _HERE + "ueraser:ueraser",
+        "UEraser's augmentations: plasma brightness and contrast, channel shuffle, TrivialAugment "
+        "(Qin et al. 2023; for the worst of several draws, `cp-pretrain --alg ueraser`).",
+        {
+            "intensity": Setting(
+                float, "Greatest strength of the plasma brightness, on the pixel scale.", 0, 1
+            )
+        },
+        {"intensity": 1.0},
+        is_random=True,
+    ),
+    "purify": Defense(
+        _HERE + "purify:purify",
+        "Add Gaussian noise of SIGMA on the pixel scale 0 to 1 and take it away by a denoiser that "
+        "is trained on the dataset or on `trusted` images (after AVATAR, whose noise is 43/255; "
+        "16/255 suits shapes).",
+        {
+            "sigma": Setting(Fraction, "Standard deviation on the pixel scale 0 to 1.", 0, 1),
+            "steps": Setting(int, "Steps from that noise to none.", 1),
+            "epochs": Setting(int, "Epochs of the training of the denoiser.", 1),
+            "width": Setting(int, "Channels inside of the denoiser.", 1),
+        },
+        {"steps": 4, "epochs": 12, "width": 32},
+        main="sigma",
+        is_random=True,
+        learns=_HERE + "purify:train_denoiser",
     ),
 }
 

@@ -5,6 +5,7 @@ As text, steps are separated by commas, and what a step is told follows its name
 `{"mc": true, "mc_rank": 8}`, `{"jpeg": 10}`.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -108,7 +109,7 @@ def defender(steps: Sequence[Step]) -> "Callable[[Tensor, Generator], Tensor]":
 
     It takes uint8 [N, C, H, W] and a generator on the CPU, which advances, and returns uint8 of
     that shape on the device of the images; ValueError where a step cannot be applied to images of
-    this size.
+    this size. None of the steps learns from the dataset.
     """
     functions = [_function(step) for step in steps]
 
@@ -121,7 +122,12 @@ def defender(steps: Sequence[Step]) -> "Callable[[Tensor, Generator], Tensor]":
 
 
 def defend_batches(
-    images: "Tensor", step: Step, generator: "Generator", *, batch_size: int = BATCH
+    images: "Tensor",
+    step: Step,
+    generator: "Generator",
+    *,
+    trusted: "Tensor | None" = None,
+    batch_size: int = BATCH,
 ) -> "Iterator[Tensor]":
     """Apply one step batch by batch, yielding each when it is done.
 
@@ -129,21 +135,36 @@ def defend_batches(
         images: uint8 [N, C, H, W].
         step: what to do.
         generator: on the CPU; advances.
+        trusted: uint8 [M, C, H, W], what a step that learns learns from; None: the images.
         batch_size: images at a time. What is drawn may depend on it.
     """
-    function = _function(step)
+    learns = DEFENSES[step.name].learns
+    learned: dict[str, Any] = {}
+    if learns is not None:
+        learn = load(learns)
+        taken = inspect.signature(learn).parameters
+        values = {name: value for name, value in _values(step).items() if name in taken}
+        known = images if trusted is None else trusted
+        learned["learned"] = learn(known, **values, generator=generator)
+    function = _function(step, **learned)
     for batch in images.split(batch_size):
         yield function(batch, generator)
 
 
-def _function(step: Step) -> "Callable[[Tensor, Generator], Tensor]":
+def _values(step: Step) -> dict[str, Any]:
+    """The settings of a step as its function takes them."""
+    settings = DEFENSES[step.name].settings
+    return {
+        name: float(Fraction(value)) if settings[name].kind is Fraction else value
+        for name, value in step.values.items()
+    }
+
+
+def _function(step: Step, **learned: Any) -> "Callable[[Tensor, Generator], Tensor]":
     """The step as a function of images and a generator."""
     defense = DEFENSES[step.name]
     function = load(defense.function)
-    values = {
-        name: float(Fraction(value)) if defense.settings[name].kind is Fraction else value
-        for name, value in step.values.items()
-    }
+    values = _values(step) | learned
 
     def apply(images: "Tensor", generator: "Generator") -> "Tensor":
         drawn = {"generator": generator} if defense.is_random else {}

@@ -205,14 +205,14 @@ _OWN: dict[str, Attack] = {
         "robust-unlearnable",
         learner="advsupervised",
         quick={"sample": {
-            "rounds": 100, "pgd_steps": 4, "step_size": 0.5, "draws": 1,
+            "rounds": 100, "pgd_steps": 4, "step_size": 0.5, "noise_draws": 1,
             "adv_steps": 1, "adv_step_size": 1.0,
         }},
         paper={"sample": {
-            "batch_size": 128, "rounds": 5000, "pgd_steps": 10, "step_size": 0.2, "draws": 5,
+            "batch_size": 128, "rounds": 5000, "pgd_steps": 10, "step_size": 0.2, "noise_draws": 5,
         }},
         own_settings={
-            "draws": Setting(
+            "noise_draws": Setting(
                 int, "J: views over which a step's gradient is averaged (robust-unlearnable).", 1
             ),
         },

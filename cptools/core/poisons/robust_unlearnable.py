@@ -42,7 +42,7 @@ class RobustMinimization:
         rounds: M, batches that the classifier learns from; the final batches follow.
         pgd_steps: K_u, steps on the noise of a batch.
         step_size: alpha_u, in units of epsilon.
-        draws: J, views over which the gradient of a step is averaged.
+        noise_draws: J, views over which the gradient of a step is averaged.
         batch_size: images at a time; at most N are used.
 
     Raises:
@@ -58,18 +58,18 @@ class RobustMinimization:
         rounds: int,
         pgd_steps: int,
         step_size: float,
-        draws: int,
+        noise_draws: int,
         batch_size: int,
     ):
         if problem.mode != "sample":
             raise ValueError("robust unlearnable noise is made image by image; give `mode=sample`")
         check_whole("rounds", rounds, 1)
         check_whole("pgd_steps", pgd_steps, 1)
-        check_whole("draws", draws, 1)
+        check_whole("noise_draws", noise_draws, 1)
         check_whole("batch_size", batch_size, 2)
         check_number("step_size", step_size)
         self.problem, self.learner, self.views = problem, learner, views
-        self.pgd_steps, self.step_size, self.draws = pgd_steps, step_size, draws
+        self.pgd_steps, self.step_size, self.draws = pgd_steps, step_size, noise_draws
         self.rounds, self.batch_size = rounds, batch_size
         self.delta = problem.start(torch.zeros(problem.shape))
         self.final = torch.arange(len(problem.images)).split(batch_size)
@@ -139,5 +139,5 @@ class RobustMinimization:
 def robust_unlearnable(problem: Problem, values: Mapping[str, Any]) -> RobustMinimization:
     """Robust error-minimizing noise by the settings of a recipe."""
     learner, views = attacker(problem, "advsupervised", values)
-    names = ("rounds", "pgd_steps", "step_size", "draws", "batch_size")
+    names = ("rounds", "pgd_steps", "step_size", "noise_draws", "batch_size")
     return RobustMinimization(problem, learner, views, **{name: values[name] for name in names})

@@ -20,7 +20,13 @@ STEPS, SIZE, DRAWS, ROUNDS = 2, 0.3, 2, 2
 def work_of(**changes: Any) -> RobustMinimization:
     work = attack_of(
         "robust-unlearnable",
-        **{"rounds": ROUNDS, "pgd_steps": STEPS, "step_size": SIZE, "draws": DRAWS, **changes},
+        **{
+            "rounds": ROUNDS,
+            "pgd_steps": STEPS,
+            "step_size": SIZE,
+            "noise_draws": DRAWS,
+            **changes,
+        },
     )
     assert isinstance(work, RobustMinimization)
     return work
@@ -111,7 +117,7 @@ def test_class_wise_noise_is_refused() -> None:
         robust_unlearnable(problem_of("class"), values)
 
 
-@pytest.mark.parametrize("name", ["rounds", "pgd_steps", "draws"])
+@pytest.mark.parametrize("name", ["rounds", "pgd_steps", "noise_draws"])
 def test_numbers_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` is 0; give a whole number from 1"):
         work_of(**{name: 0})
