@@ -205,11 +205,11 @@ ALGORITHMS = Registry(
         "swav": Algorithm(
             _HERE + "swav:SwAV",
             quick={
-                "crop_area": 0.2, "epochs": 30,
+                "crop_area": 0.5, "epochs": 30,
                 "lr": 3e-3, "loss_scale": 1.0, "temperature": 0.1,
                 "head_hidden": 128, "head_dim": 64, "prototypes": 64, "sinkhorn_epsilon": 0.05,
                 "queue_size": 256, "queue_start": 10, "frozen_epochs": 1,
-                "local_views": 2, "local_size": 16, "local_area": 0.05,
+                "local_views": 2, "local_size": 16, "local_area": 0.2,
             },
             paper=_SOLO | {
                 "views": "crop,flip,jitter,gray,blur", "jitter": 2.0, "crop_area": 0.14,
