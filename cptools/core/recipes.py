@@ -41,6 +41,8 @@ def split_recipe(recipe: str) -> tuple[str, list[str]]:
     Raises:
         ValueError: it is neither quick nor paper, or what follows hardens nothing.
     """
+    if not isinstance(recipe, str):
+        check_recipe(recipe)
     base, *hardened = recipe.split("+")
     check_recipe(base)
     for name in hardened:

@@ -117,7 +117,7 @@ def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="no curves to draw"):
         training_curves({})
     with pytest.raises(ValueError, match="no panel for"):
-        training_curves({"a": {"accuracy": [1.0]}})
+        training_curves({"a": {"precision": [1.0]}})
 
 
 def test_a_label_is_in_the_legend_whatever_it_begins_with() -> None:
@@ -131,4 +131,4 @@ def test_accuracy_is_drawn_over_the_epochs_it_was_measured_after():
     )
     (axes,) = figure.axes
     assert [list(line.get_xdata()) for line in axes.lines] == [[5, 8], [8]]
-    assert axes.get_title() == "Accuracy"
+    assert axes.get_title(loc="left") == "Accuracy"
