@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cptools.artifacts import images
+from cptools.artifacts import pictures
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.images import export_images, list_images, read_images, sniff
 
@@ -286,9 +286,9 @@ def test_encrypted_zip(tmp_path):
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     path = pack(tmp_path / "x", {"train/c/0.png": encode(picture(0, width=30))}, "tar")  # 240
-    monkeypatch.setattr(images, "_MAX_PIXELS", 200)
+    monkeypatch.setattr(pictures, "_MAX_PIXELS", 200)
     refuse(path, "train/c/0.png is too large to decode")
-    monkeypatch.setattr(images, "_MAX_PIXELS", 10**9)
+    monkeypatch.setattr(pictures, "_MAX_PIXELS", 10**9)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow raises from twice that
     refuse(path, "train/c/0.png is too large to decode")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 240)

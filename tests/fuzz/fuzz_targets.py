@@ -21,7 +21,7 @@ import numpy as np
 import safetensors
 from fuzzing import Target, change_artifact, change_bytes, change_line, change_numbers
 
-from cptools.artifacts import checksum, images
+from cptools.artifacts import checksum, pictures
 from cptools.artifacts.codec import encode, validate
 from cptools.artifacts.frame import blocks, encode_header, layout
 from cptools.artifacts.schema import (
@@ -400,7 +400,7 @@ def _read_picture(data: bytes) -> None:
     (folder / "a").mkdir(parents=True, exist_ok=True)
     (folder / "a" / "0.png").write_bytes(data)
     names = list_images(folder).train.names
-    with mock.patch.object(images, "_MAX_PIXELS", 4 << 20):  # which keeps to the bound of memory
+    with mock.patch.object(pictures, "_MAX_PIXELS", 4 << 20):  # which keeps to the bound of memory
         pixels = read_images(folder, names, size=4)
     assert pixels.shape == (1, 3, 4, 4), "another size"
 
