@@ -1,8 +1,9 @@
 """Image folders and archives in ImageFolder layout.
 
 Layout: `train/CLASS/FILE` and `test/CLASS/FILE` (`val/` is taken where there is no `test/`), or
-`CLASS/FILE` alone, which has no test split. All of it may lie in one top folder. Hidden files and
-`__MACOSX` are passed over, and so are files whose suffix no image format has.
+`CLASS/FILE` alone, which has no test split; or, of images without labels, the same without the
+folders of classes. All of it may lie in one top folder. Hidden files and `__MACOSX` are passed
+over, and so are files whose suffix no image format has.
 
 Classes are sorted by name, unless a `classes.txt` beside `train/` lists exactly these classes in
 another order; in a folder that `export_dataset` wrote, `classes.txt` may list more of them. Files
@@ -30,12 +31,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cptools.artifacts.containers import container, members, one_line_errors
+from cptools.artifacts.containers import members, one_line_errors
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.export import ABOUT_FILE, CLASSES_FILE, export_images
+from cptools.artifacts.found import Found, Rows
 from cptools.artifacts.pictures import Pixels, decode_pictures, is_picture
+from cptools.artifacts.schema import UNLABELED
 
-__all__ = ["Files", "Listing", "Pixels", "export_images", "list_images", "read_images", "sniff"]
+__all__ = [
+    "Files",
+    "Listing",
+    "Pixels",
+    "export_images",
+    "find_images",
+    "list_images",
+    "read_images",
+]
 
 _TEST_FOLDERS = ("test", "val")  # the first that is there
 
@@ -64,23 +75,26 @@ class Listing:
     about: bytes | None
 
 
-def sniff(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a folder or an archive that `list_images` may read, by its first bytes.
+def find_images(path: str | os.PathLike[str]) -> Found:
+    """What a folder or archive of images holds; see `list_images`."""
+    listing = list_images(path)
+    train, test = listing.train, listing.test
 
-    A safetensors file, a pipe, and a path that is not there are none.
-    """
-    path = Path(path)
-    if path.is_dir():
-        return True
-    return path.is_file() and container(path) is not None
+    def read(train_rows: Rows, test_rows: Rows, size: int | None) -> Pixels:
+        names = [train.names[row] for row in train_rows]
+        names += [test.names[row] for row in test_rows] if test else []
+        return read_images(path, names, size=size)
+
+    labels = None if test is None else test.labels
+    return Found(listing.classes, train.labels, labels, read, listing.about)
 
 
 def list_images(path: str | os.PathLike[str]) -> Listing:
     """List images and labels without decoding any.
 
     Raises:
-        ArtifactError: The path is no image folder or archive, is damaged, holds no images, a class
-            without training images, or a test class that the training split lacks.
+        ArtifactError: The path is no image folder or archive, is damaged, holds no images, or a
+            test class that the training split lacks; or some images have a class, others none.
     """
     path = Path(path)
     names, class_lines, about = _names(path)
@@ -150,6 +164,8 @@ def _by_split(path: Path, names: Sequence[str]) -> dict[str, list[tuple[str, str
             found = ", ".join(sorted(tops & set(splits)))
             raise ArtifactError(f"{path} has {found} but no train folder; add train/CLASS/*.jpg")
         parts = [("train", *p) for p in parts]
+    if all(len(part) == 2 for part in parts if part[0] == "train"):  # no folders of classes
+        parts = [(p[0], UNLABELED, p[1]) if len(p) == 2 else p for p in parts]
     table: dict[str, list[tuple[str, str, str]]] = {}
     for part, name in zip(parts, names, strict=True):
         if part[0] not in splits:
@@ -158,7 +174,7 @@ def _by_split(path: Path, names: Sequence[str]) -> dict[str, list[tuple[str, str
             if part[0] in _TEST_FOLDERS:
                 continue  # unlabeled test images, as ImageNet has them
             raise ArtifactError(
-                f"{path}: {name} is in no class folder; expected train/CLASS/{part[-1]}"
+                f"{path}: {name} is in no class folder, others are; expected train/CLASS/{part[-1]}"
             )
         table.setdefault(part[0], []).append((part[1], "/".join(part[2:]), name))
     for test_folder in _TEST_FOLDERS:

@@ -52,6 +52,8 @@ def refuse(read, data, message):
 @pytest.mark.parametrize("file", FILES)
 def test_files(file):
     name, _ = file.split("/")
+    if name not in fuzz_targets.TARGETS:
+        pytest.skip("its package is not installed")
     assert problem_of(fuzz_targets.TARGETS[name].read, (CORPUS / file).read_bytes())[0] == ""
 
 
