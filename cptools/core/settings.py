@@ -314,7 +314,7 @@ RESERVED = frozenset({
     "input", "output", "alg", "mode", "epsilon", "delta", "init", "half", "recipe", "seed",
     "device", "precision", "checkpoint", "dry_run", "quiet", "verbose", "version", "help", "watch",
     "labels_from", "defend", "defend_at", "dataset", "json", "context", "export", "info", "audit",
-    "install_completion", "show_completion",
+    "encoder_init", "log", "install_completion", "show_completion",
 })  # fmt: skip
 """Names of what the tools are told besides settings, which no setting may have."""
 

@@ -7,7 +7,7 @@ from cptools.core.defenses import ON_THE_FLY  # noqa: TID253 - a registry, witho
 from cptools.workflows.checkpoints import note_queue, run_work, to_arrays, training_tensors
 from cptools.workflows.doors import (
     check_artifact,
-    check_path,
+    check_labeled,
     check_seed,
     check_text,
     check_word,
@@ -15,9 +15,10 @@ from cptools.workflows.doors import (
     used_hardware,
 )
 from cptools.workflows.histories import entry, main_input
+from cptools.workflows.logs import check_log, logged
 from cptools.workflows.progress import Progress, tracker
 from cptools.workflows.pseudo_labels import check_labels_from, pseudo_labels
-from cptools.workflows.weights import Weights, open_weights, starting_tensors
+from cptools.workflows.weights import read_weights, starting_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cptools.core.settings import Settings
     from cptools.core.views import DrawsViews
     from cptools.workflows.artifacts import Encoder
+    from cptools.workflows.weights import Weights
 
 
 def pretrain_settings(
@@ -96,6 +98,7 @@ def pretrain(
     device: "str | torch.device" = "auto",
     precision: str = "auto",
     checkpoint: "str | os.PathLike[str] | None" = None,
+    log: "str | os.PathLike[str] | None" = None,
     progress: Progress = None,
     **settings: Any,
 ) -> "Encoder":
@@ -118,6 +121,7 @@ def pretrain(
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.
         checkpoint: file to save progress to and to resume from.
+        log: folder for a log for TensorBoard, which nothing of the result depends on.
         progress: whether to show a progress bar; None: only in a notebook.
         **settings: hyperparameters that override the recipe, e.g. `epochs=100`; `encoder` may be
             a "package.module:function" or "timm:NAME".
@@ -139,6 +143,7 @@ def pretrain(
 
     check_artifact(dataset, "dataset", name="dataset")
     track = tracker(progress)
+    check_log(log)
     told = pretrain_settings(
         alg,
         dataset_name=dataset.name,
@@ -149,6 +154,8 @@ def pretrain(
         **settings,
     )
     check_labels_from(alg, is_given=labels_from is not None)
+    if labels_from is None and load(ALGORITHMS[alg].build).needs_classes:
+        check_labeled(dataset, f"`alg={alg}`", ", or `alg=simclr`")
     device, bf16 = used_hardware(told, device, precision)
     inputs = main_input(dataset_digest(dataset))
     watched: dict[str, Any] = {}
@@ -174,12 +181,9 @@ def pretrain(
             (watched["watch_labels"],) = others
     weights: dict[str, Tensor] | None = None
     if init is not None:
-        if isinstance(init, str | os.PathLike):
-            init = open_weights(check_path(init, name="init"))()
-        if not isinstance(init, Weights):
-            check_artifact(init, "encoder", name="init")
+        start = read_weights(init, name="init")
         name = load(ALGORITHMS[alg].build).encoder_prefix + told["encoder"]
-        weights, inputs["init"] = starting_tensors(init, name, told["width"])
+        weights, inputs["init"] = starting_tensors(start, name, told["width"])
     command = entry("cp-pretrain", told, inputs)
     note_queue(told, len(images))
     learner = build_learner(
@@ -212,7 +216,7 @@ def pretrain(
         done=lambda: len(work.history),
         describe=lambda e: f"loss {e.loss:.3f}",
         label=f"training ({alg})",
-        progress=track,
+        progress=logged(track, log, work),
         checkpoint=checkpoint,
         command=command,
     )

@@ -21,8 +21,19 @@ METHODS = {  # what methods add
     },
 }
 UNRECORDED = {  # of no effect on the artifact
-    *("output", "quiet", "verbose", "version", "dry_run", "json", "checkpoint", "export", "info"),
-    *("install_completion", "show_completion"),
+    *(
+        "output",
+        "quiet",
+        "verbose",
+        "version",
+        "dry_run",
+        "json",
+        "checkpoint",
+        "log",
+        "export",
+        "info",
+    ),
+    *("log", "install_completion", "show_completion"),
 }
 
 
