@@ -119,7 +119,7 @@ def _folder_members(root: Path) -> Iterator[tuple[str, Member]]:
     while waiting:
         path, depth = waiting.pop()
         if not path.is_dir():
-            yield path.relative_to(root).as_posix(), _folder_member(root, path)
+            yield path.relative_to(root).as_posix(), file_member(root, path)
             continue
         if depth > _MAX_DEPTH:
             raise ArtifactError(f"{path} is more than {_MAX_DEPTH} folders deep; is a link a loop?")
@@ -131,7 +131,8 @@ def _folder_members(root: Path) -> Iterator[tuple[str, Member]]:
         waiting += [(path / name, depth + 1) for name in reversed(names)]
 
 
-def _folder_member(root: Path, path: Path) -> Member:
+def file_member(root: Path, path: Path) -> Member:
+    """A file below a folder."""
     name = path.relative_to(root).as_posix()
     status = path.stat()  # a dangling link is an error, not passed over
     if not stat.S_ISREG(status.st_mode):
@@ -161,7 +162,7 @@ class _ZipFile(io.BufferedReader):
 def _zip_members(path: Path) -> Iterator[tuple[str, Member]]:
     with _ZipFile(io.FileIO(path)) as raw, zipfile.ZipFile(raw) as archive:
         infos = archive.infolist()
-        left = _allowance(path) - sum(info.file_size for info in infos)
+        left = allowance(path) - sum(info.file_size for info in infos)
         if left < 0:
             raise _bomb(path)
         for info in infos:
@@ -176,7 +177,7 @@ def _zip_members(path: Path) -> Iterator[tuple[str, Member]]:
                 yield name, Member(path, name, 0, partial(_refuse, path, name, what))
 
 
-def _allowance(path: Path) -> int:
+def allowance(path: Path) -> int:
     """The bytes that an archive may become."""
     return _GRACE + _MAX_GROWTH * path.stat().st_size
 
@@ -212,7 +213,7 @@ class _Stream:
         self.file, self.path = file, path
         self.last = b""
         self.allowed = _MAX_HEADERS
-        self._left = _allowance(path)
+        self._left = allowance(path)
         self._ends = 0
 
     def read(self, count: int) -> bytes:
@@ -247,7 +248,7 @@ def _tar_members(path: Path) -> Iterator[tuple[str, Member]]:
                     what = "is a link; pack the file itself" if is_link else _IRREGULAR
                     yield name, Member(path, name, 0, partial(_refuse, path, name, what))
                 archive.members = []  # else tarfile keeps every one
-            stream.allowed = _allowance(path)
+            stream.allowed = allowance(path)
             while stream.read(1 << 20):
                 pass
         if stream.last.count(0) != _TAR_BLOCK:

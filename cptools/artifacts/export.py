@@ -1,12 +1,14 @@
 """A dataset as a folder of PNG files, and back without loss.
 
-Next to the images are `classes.txt`, for other programs, and `cptools.json`, for cptools: the
-header that the dataset would have in a file, the digest of its tensors, the ids of the rows in
-order, and the record of their corruptions. It is trusted only if the digest confirms it.
+Next to the images are `classes.txt` and `images.csv` (path, label and split of each image), for
+other programs, and `cptools.json`, for cptools: the header that the dataset would have in a file,
+the digest of its tensors, the ids of the rows in order, and the record of their corruptions. It is
+trusted only if the digest confirms it.
 """
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import re
@@ -20,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cptools.artifacts.atomic import sync_folder
 from cptools.artifacts.codec import build, decode, encode
@@ -29,14 +30,14 @@ from cptools.artifacts.fields import Fields
 from cptools.artifacts.frame import Array, layout
 from cptools.artifacts.history import dataset_digest, digest
 from cptools.artifacts.leftovers import temporary_folder
+from cptools.artifacts.pictures import Pixels, encode_png
 from cptools.artifacts.schema import Dataset
 from cptools.artifacts.strict_json import dump_json, load_json
-
-Pixels = NDArray[np.uint8]
 
 MAX_IDS = 8_000_000  # values of `cptools.json`, which has a number or two for each image
 CLASSES_FILE = "classes.txt"
 ABOUT_FILE = "cptools.json"
+LIST_FILE = "images.csv"
 _TAKEN = "exists and is not empty; name a new folder"
 
 
@@ -172,7 +173,7 @@ def export_images(
     train_index: NDArray[np.int64] | None = None,
     about: bytes | None = None,
 ) -> None:
-    """Write `train/CLASS/000123.png`, `test/CLASS/000045.png` and `classes.txt`.
+    """Write `train/CLASS/000123.png`, `test/CLASS/000045.png`, `classes.txt` and `images.csv`.
 
     The number is the row in the dataset that the image came from (`train_index`, or else its own
     row), so reading the folder gives images, labels and class names back in the order of the ids.
@@ -207,10 +208,12 @@ def export_images(
         (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), "utf-8")
         if about is not None:
             (temporary / ABOUT_FILE).write_bytes(about)
-        _write_split(temporary / "train", train_images, train_labels, ids, classes)
+        rows = _write_split(temporary / "train", train_images, train_labels, ids, classes)
         test_ids = np.arange(len(test_labels))
         if len(test_ids):
-            _write_split(temporary / "test", test_images, test_labels, test_ids, classes)
+            rows += _write_split(temporary / "test", test_images, test_labels, test_ids, classes)
+        with (temporary / LIST_FILE).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([("path", "label", "split"), *rows])
         os.sync()  # one for all is faster than one for each image
         try:
             temporary.replace(target)  # POSIX: also over an empty folder, and over no other
@@ -268,15 +271,20 @@ def _write_split(
     labels: NDArray[np.int64],
     ids: NDArray[np.int64],
     classes: Sequence[str],
-) -> None:
+) -> list[tuple[str, str, str]]:
+    """Write the images of a split; return (path, label, split) of each."""
     folder.mkdir()
     for name in classes:
         (folder / name).mkdir()
 
+    names = [classes[label] for label in labels]
+    files = [f"{name}/{i:06d}.png" for name, i in zip(names, ids, strict=True)]
+
     def write(row: int) -> None:
-        image = Image.fromarray(np.ascontiguousarray(images[row].transpose(1, 2, 0)))
-        image.save(folder / classes[labels[row]] / f"{ids[row]:06d}.png")
+        (folder / files[row]).write_bytes(encode_png(images[row]))
 
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(write, range(len(labels))):
             pass
+    split = folder.name
+    return [(f"{split}/{file}", name, split) for file, name in zip(files, names, strict=True)]

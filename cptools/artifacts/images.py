@@ -1,8 +1,9 @@
 """Image folders and archives in ImageFolder layout.
 
 Layout: `train/CLASS/FILE` and `test/CLASS/FILE` (`val/` is taken where there is no `test/`), or
-`CLASS/FILE` alone, which has no test split. All of it may lie in one top folder. Hidden files and
-`__MACOSX` are passed over, and so are files whose suffix no image format has.
+`CLASS/FILE` alone, which has no test split; or, of images without labels, the same without the
+folders of classes. All of it may lie in one top folder. Hidden files and `__MACOSX` are passed
+over, and so are files whose suffix no image format has.
 
 Classes are sorted by name, unless a `classes.txt` beside `train/` lists exactly these classes in
 another order; in a folder that `export_dataset` wrote, `classes.txt` may list more of them. Files
@@ -19,36 +20,35 @@ Listing and decoding are separate, so that a choice of rows is made before anyth
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import warnings
-from collections import Counter, deque
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cptools.artifacts.containers import container, members, one_line, one_line_errors
+from cptools.artifacts.containers import members, one_line_errors
 from cptools.artifacts.errors import ArtifactError
-from cptools.artifacts.export import ABOUT_FILE, CLASSES_FILE, Pixels, export_images
-from cptools.artifacts.signatures import looks_like
+from cptools.artifacts.export import ABOUT_FILE, CLASSES_FILE, export_images
+from cptools.artifacts.found import Found, Rows
+from cptools.artifacts.pictures import Pixels, decode_pictures, is_picture
+from cptools.artifacts.schema import UNLABELED
 
-__all__ = ["Files", "Listing", "Pixels", "export_images", "list_images", "read_images", "sniff"]
+__all__ = [
+    "Files",
+    "Listing",
+    "Pixels",
+    "export_images",
+    "find_images",
+    "list_images",
+    "read_images",
+]
 
 _TEST_FOLDERS = ("test", "val")  # the first that is there
-_BATCH_BYTES = 256 << 10  # encoded bytes handed to a thread at a time
-_MAX_PIXELS = 128 << 20  # of a picture, 12 bytes of memory each; phones take up to 108 million
-_LARGE_PIXELS = 16 << 20  # from which pictures are decoded one at a time, whatever the threads
-_one_large = Lock()
 
 
 class Files(NamedTuple):
@@ -75,23 +75,26 @@ class Listing:
     about: bytes | None
 
 
-def sniff(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is a folder or an archive that `list_images` may read, by its first bytes.
+def find_images(path: str | os.PathLike[str]) -> Found:
+    """What a folder or archive of images holds; see `list_images`."""
+    listing = list_images(path)
+    train, test = listing.train, listing.test
 
-    A safetensors file, a pipe, and a path that is not there are none.
-    """
-    path = Path(path)
-    if path.is_dir():
-        return True
-    return path.is_file() and container(path) is not None
+    def read(train_rows: Rows, test_rows: Rows, size: int | None) -> Pixels:
+        names = [train.names[row] for row in train_rows]
+        names += [test.names[row] for row in test_rows] if test else []
+        return read_images(path, names, size=size)
+
+    labels = None if test is None else test.labels
+    return Found(listing.classes, train.labels, labels, read, listing.about)
 
 
 def list_images(path: str | os.PathLike[str]) -> Listing:
     """List images and labels without decoding any.
 
     Raises:
-        ArtifactError: The path is no image folder or archive, is damaged, holds no images, a class
-            without training images, or a test class that the training split lacks.
+        ArtifactError: The path is no image folder or archive, is damaged, holds no images, or a
+            test class that the training split lacks; or some images have a class, others none.
     """
     path = Path(path)
     names, class_lines, about = _names(path)
@@ -134,27 +137,15 @@ def read_images(
     row_of = {name: row for row, name in enumerate(names)}
     if not names or len(row_of) != len(names):
         raise ValueError("expected one name or more, none of them twice")
-    if size is not None and size < 1:
-        raise ValueError(f"expected size at least 1, got {size}")
-    first: Pixels | None = None
-    first_name = ""
-    images: Pixels = np.empty((0, 3, 0, 0), dtype=np.uint8)
-    left = set(row_of)
-    with _quiet_pillow():
-        for name, pixels in _decoded(path, row_of.keys(), size):
-            if first is None:
-                first, first_name = pixels, name
-                images = np.empty((len(names), 3, *pixels.shape[:2]), dtype=np.uint8)
-            elif pixels.shape != first.shape:
-                raise ArtifactError(
-                    f"{path}: images differ in size ({first_name} is {_by(first)}, {name} is"
-                    f" {_by(pixels)}); give --size to resize them"
-                )
-            images[row_of[name]] = pixels.transpose(2, 0, 1)
-            left.discard(name)
-    if left:
-        raise ArtifactError(f"{path}: {min(left)} has been removed; try again")
-    return images
+    return decode_pictures(path, names, _files(path, row_of), size=size)
+
+
+def _files(path: Path, row_of: Mapping[str, int]) -> Iterator[tuple[int, bytes]]:
+    """Row and bytes of the wanted files, in the container's order."""
+    with one_line_errors(path):
+        for name, member in members(path):
+            if name in row_of:
+                yield row_of[name], member.read()
 
 
 # Layout
@@ -173,6 +164,8 @@ def _by_split(path: Path, names: Sequence[str]) -> dict[str, list[tuple[str, str
             found = ", ".join(sorted(tops & set(splits)))
             raise ArtifactError(f"{path} has {found} but no train folder; add train/CLASS/*.jpg")
         parts = [("train", *p) for p in parts]
+    if all(len(part) == 2 for part in parts if part[0] == "train"):  # no folders of classes
+        parts = [(p[0], UNLABELED, p[1]) if len(p) == 2 else p for p in parts]
     table: dict[str, list[tuple[str, str, str]]] = {}
     for part, name in zip(parts, names, strict=True):
         if part[0] not in splits:
@@ -181,7 +174,7 @@ def _by_split(path: Path, names: Sequence[str]) -> dict[str, list[tuple[str, str
             if part[0] in _TEST_FOLDERS:
                 continue  # unlabeled test images, as ImageNet has them
             raise ArtifactError(
-                f"{path}: {name} is in no class folder; expected train/CLASS/{part[-1]}"
+                f"{path}: {name} is in no class folder, others are; expected train/CLASS/{part[-1]}"
             )
         table.setdefault(part[0], []).append((part[1], "/".join(part[2:]), name))
     for test_folder in _TEST_FOLDERS:
@@ -221,22 +214,10 @@ def _natural(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
     return tuple(pieces), name
 
 
-@cache
-def _formats() -> dict[str, str]:
-    """Pillow's formats that are read here, by suffix.
-
-    EPS runs Ghostscript, WMF needs Windows; the stubs (BUFR, GRIB, HDF5, MPEG) decode nothing.
-    """
-    left_out = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FITS"}
-    suffixes = Image.registered_extensions()
-    return {k: f for k, f in suffixes.items() if f in Image.OPEN and f not in left_out}
-
-
 def _is_image(name: str) -> bool:
     parts = name.split("/")
     hidden = any(part.startswith(".") and part != "." for part in parts)
-    suffix = os.path.splitext(parts[-1])[1].lower()  # noqa: PTH122 (names in archives)
-    return not hidden and "__MACOSX" not in parts and suffix in _formats()
+    return not hidden and "__MACOSX" not in parts and is_picture(parts[-1])
 
 
 def _is_beside_train(name: str, file: str) -> bool:
@@ -262,112 +243,3 @@ def _names(path: Path) -> tuple[list[str], list[str], bytes | None]:
         twice = Counter(names).most_common(1)[0][0]
         raise ArtifactError(f"{path} contains {twice} twice; pack it again")
     return names, lines, about
-
-
-# Decoding
-
-
-def _decoded(path: Path, wanted: Collection[str], size: int | None) -> Iterator[tuple[str, Pixels]]:
-    """(name, uint8 (H, W, 3)) of the wanted images, in the container's order.
-
-    This thread reads, a pool decodes (Pillow lets go of the interpreter's lock meanwhile); only a
-    few batches are under way at a time, so memory stays bounded.
-    """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    waiting: deque[Future[list[tuple[str, Pixels]]]] = deque()
-    with ThreadPoolExecutor(threads or 1) as pool:
-        try:
-            for batch in _batches(path, wanted):
-                waiting.append(pool.submit(_decode_batch, path, batch, size))
-                if len(waiting) > 4 * (threads or 1):
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _batches(path: Path, wanted: Collection[str]) -> Iterator[list[tuple[str, bytes]]]:
-    batch: list[tuple[str, bytes]] = []
-    held = 0
-    with one_line_errors(path):
-        for name, member in members(path):
-            if name in wanted:
-                data = member.read()
-                batch.append((name, data))
-                held += len(data)
-                if held >= _BATCH_BYTES:
-                    yield batch
-                    batch, held = [], 0
-    if batch:
-        yield batch
-
-
-def _decode_batch(
-    path: Path, batch: Sequence[tuple[str, bytes]], size: int | None
-) -> list[tuple[str, Pixels]]:
-    return [(name, _decode(path, name, data, size)) for name, data in batch]
-
-
-def _decode(path: Path, name: str, data: bytes, size: int | None) -> Pixels:
-    """One image, uint8 (H, W, 3)."""
-    try:
-        formats = tuple(sorted(set(_formats().values())))
-        with Image.open(io.BytesIO(data), formats=formats) as opened:
-            area = opened.width * opened.height
-            if area > _MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{opened.width}x{opened.height} pixels")
-            if size is not None:
-                opened.draft("RGB", (3 * size, 3 * size))  # JPEG: decoded at a half, a quarter, ...
-            with _one_large if area > _LARGE_PIXELS else nullcontext():
-                image = ImageOps.exif_transpose(opened) if "exif" in opened.info else opened
-                pixels: Pixels = np.asarray(_central_square(_rgb(image), size))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ArtifactError(
-            f"{path}: {name} is too large to decode ({one_line(error)}); make it smaller"
-        ) from None
-    except UnidentifiedImageError:
-        raise ArtifactError(
-            f"{path}: cannot decode {name} (it is {looks_like(data[:512])}); replace or remove it"
-        ) from None
-    except Exception as error:  # noqa: BLE001 (Pillow's decoders raise nearly anything)
-        raise ArtifactError(
-            f"{path}: cannot decode {name} ({one_line(error)}); replace or remove it"
-        ) from None
-    return pixels
-
-
-def _central_square(image: Image.Image, size: int | None) -> Image.Image:
-    if size is None or image.size == (size, size):
-        return image
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    return square.resize((size, size), Image.Resampling.LANCZOS)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip at 255
-        levels = np.asarray(image).astype(np.int32).clip(0, 65535)
-        levels += 128
-        levels //= 257
-        image = Image.fromarray(levels.astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating-point pixels")
-    elif image.mode in ("P", "PA"):
-        image = image.convert("RGBA")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Pillow's size limit is checked in `_decode`; its other remarks are not for our users."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\..*")
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
-
-
-def _by(pixels: Pixels) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"

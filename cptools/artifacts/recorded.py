@@ -13,7 +13,10 @@ from cptools.artifacts.errors import ArtifactError
 from cptools.text import shown
 
 SOURCES = ("shapes", "cifar10", "cifar100", "stl10")
-"""Datasets by name; any other is a path."""
+"""Datasets by name; any other is a path, or on the hub."""
+
+HUB = "hf:"
+"""Before the name of a dataset on the hub of Hugging Face."""
 
 MAX_TEXT = 1 << 16  # characters of a value; bash takes words of twice that
 MAX_ITEMS = 1000  # of a list
@@ -42,7 +45,7 @@ def _names(text: str) -> frozenset[str]:
 
 TOOLS = {
     "cp-dataset": Tool(
-        _names("input limit fraction limit_test classes size holdout contrast seed")
+        _names("input limit fraction limit_test classes size holdout contrast columns seed")
     ),
     "cp-perturb": Tool(
         _names("suite kind severity frame split epsilon fraction seed"),
@@ -52,7 +55,7 @@ TOOLS = {
     "cp-generate": Tool(
         _names("alg mode epsilon recipe seed device precision"),
         _names("half"),
-        {"init": "delta"},
+        {"init": "delta", "encoder_init": "encoder"},
         is_open=True,
     ),
     "cp-pretrain": Tool(
@@ -76,8 +79,8 @@ TOOLS = {
 """The tools that record what they did, by the names that histories have."""
 
 NEVER = _names(
-    "input output delta init watch labels_from dataset export checkpoint info json audit dry_run"
-    " quiet verbose version help install_completion show_completion context"
+    "input output delta init encoder_init watch labels_from dataset export checkpoint log info json"
+    " audit dry_run quiet verbose version help install_completion show_completion context"
     " probe_every report clean recommend victim proxy_epochs"
 )
 """Options of these tools that are not recorded, so no method may have one of that name."""

@@ -19,6 +19,7 @@ __all__ = [
     "FORMAT",
     "KINDS",
     "UNCHANGED",
+    "UNLABELED",
     "Artifact",
     "Checkpoint",
     "Dataset",
@@ -32,6 +33,8 @@ __all__ = [
 FAILURE = "failure"  # the kind of what a tool that failed sends down its pipe
 
 UNCHANGED = "none"  # the first of a dataset's `perturbations`
+
+UNLABELED = "unlabeled"  # the only class of images without labels
 
 FORMAT = 2  # of the `cptools` header; 1, which had no checksum, is still read
 
@@ -73,6 +76,11 @@ class Dataset:
     perturbations: tuple[str, ...] = ()
     train_perturbation: Array | None = None
     test_perturbation: Array | None = None
+
+    @property
+    def is_labeled(self) -> bool:
+        """Whether its labels say anything: images without labels are all of one class."""
+        return self.classes != (UNLABELED,)
 
     def arrays(self) -> dict[str, Array]:
         """The tensors by their names in the file."""

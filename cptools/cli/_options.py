@@ -129,6 +129,14 @@ CheckpointFile = Annotated[
         help="Checkpoint file; rerunning the same command resumes from it.",
     ),
 ]
+Log = Annotated[
+    Path | None,
+    typer.Option(
+        "--log",
+        metavar="DIR",
+        help="Folder for a log for TensorBoard: losses and learning rate by epoch or round.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("-n", "--dry-run", help="Print the settings as JSON and exit.")
 ]

@@ -64,6 +64,11 @@ def resolve_input(
         return value
     if value in sources or (starts_chain and value == BUILT_IN) or Path(value).exists():
         return value
+    if sources:
+        from cptools.workflows.datasets import names_source
+
+        if names_source(value):
+            return value
     near = difflib.get_close_matches(value, [*sources, *_neighbors(value)], n=1)
     what, names = ("file or source", ", ".join(sorted(sources))) if sources else ("file", "-")
     hint = f"did you mean {near[0]}?" if near else f"give a file or {names}"

@@ -11,6 +11,7 @@ from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, report_error, run, say, tool
 from cptools.cli._streams import deliver, delivery, plan_output, resolve_input
 from cptools.reports import tables
+from cptools.reports.parquet import write_parquet
 from cptools.reports.records import read_conditions, read_paper, read_rows
 from cptools.reports.report import to_csv
 from cptools.text import shown
@@ -19,7 +20,7 @@ from cptools.workflows import weights
 from cptools.workflows.foreign import SUFFIXES, UNITS, export_delta, import_delta, parse_radius
 
 if TYPE_CHECKING:
-    from cptools.artifacts.schema import Delta, Encoder
+    from cptools.artifacts.schema import Dataset, Delta, Encoder
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
@@ -135,6 +136,14 @@ def report(
         bool,
         typer.Option("--csv", help="In place of the table: every line of the reports, as CSV."),
     ] = False,
+    parquet: Annotated[
+        Path | None,
+        typer.Option(
+            "--parquet",
+            metavar="FILE",
+            help="In place of the table: write every line of the reports to this parquet file.",
+        ),
+    ] = None,
 ) -> None:
     """Summarize probes over seeds as a Markdown table.
 
@@ -145,10 +154,16 @@ def report(
     verdicts, and how well the score separates each condition from the first, the benign one.
     """
     used = {"grid": grid, "against": against, "relative": relative, "paper": paper}
-    if csv:
+    if csv and parquet:
+        raise UsageError("--csv and --parquet are both given; leave one out")
+    if rows_as := "csv" if csv else "parquet" if parquet else None:
         for name in (name for name, value in used.items() if value):
-            raise UsageError(f"--{name} is for the table, not for --csv; leave one out")
+            raise UsageError(f"--{name} is for the table, not for --{rows_as}; leave one out")
+    if csv:
         typer.echo(to_csv(read_rows(files)), nl=False)
+        return
+    if parquet:
+        _write_parquet(files, str(parquet))
         return
     conditions, audits = read_conditions(files)
     if audits:
@@ -366,13 +381,15 @@ def export(
             "--output",
             metavar="FILE",
             help="Output file, written atomically. Its suffix is the format: .npy, .pt or .pth for "
-            "a delta; .pth, .pt, .safetensors, .pt2 (torch.export) or .onnx for an encoder.",
+            "a delta; .pth, .pt, .safetensors, .pt2 (torch.export) or .onnx for an encoder; .npz, "
+            ".tar (WebDataset) or .parquet for a dataset.",
         ),
     ],
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="ARTIFACT", help="Delta or encoder: a file, or '-' for stdin (default)."
+            metavar="ARTIFACT",
+            help="Delta, encoder or dataset: a file, or '-' for stdin (default).",
         ),
     ] = None,
     unit: Annotated[
@@ -385,7 +402,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Export a delta as a plain array, or an encoder as a plain network, for other programs.
+    """Export a delta, an encoder or a dataset for other programs.
 
     The array of a delta is [K,3,H,W], float32, or int8 in gray levels. The official code of
     Contrastive Poisoning loads a .pth in unit epsilon. Epsilon, mode and history are not included.
@@ -393,28 +410,42 @@ def export(
     Of an encoder the backbone is exported, as a state dict with torchvision's or timm's names, or
     (.pt2, .onnx) as a network from normalized images to features. The mean and standard deviation
     of the normalization are printed to stderr.
+
+    Of a dataset images, labels and class names are exported, and no history; see cp-dataset(1).
     """
+    from cptools.artifacts import formats
     from cptools.artifacts.atomic import check_writable
     from cptools.artifacts.stream import open_artifact
 
+    suffixes = {"delta": SUFFIXES, "encoder": weights.SUFFIXES, "dataset": formats.SUFFIXES}
+    kinds = {"delta": "a delta", "encoder": "an encoder", "dataset": "a dataset"}
+    told = ", ".join(f"{', '.join(some)} for {kinds[kind]}" for kind, some in suffixes.items())
     suffix = Path(output).suffix
-    if suffix not in (*SUFFIXES, *weights.SUFFIXES):
-        raise UsageError(f"{output} has an unsupported suffix; use {_suffixes()}")
+    if not any(suffix in some for some in suffixes.values()):
+        raise UsageError(f"{output} has an unsupported suffix; use {told}")
     path = resolve_input(file, starts_chain=False, sources=())
-    check_writable(output)
-    reader = open_artifact(path, expect=("delta", "encoder"))
-    if suffix not in (SUFFIXES if reader.kind == "delta" else weights.SUFFIXES):
-        raise UsageError(f"{output} has no suffix for kind {reader.kind}; use {_suffixes()}")
-    if reader.kind == "encoder" and unit is not None:
-        raise UsageError("--unit applies to a delta, not to an encoder; leave it out")
+    for name in formats.export_files(output):
+        check_writable(name)
+    reader = open_artifact(path, expect=tuple(suffixes))
+    if suffix not in suffixes[reader.kind]:
+        raise UsageError(f"{output} has no suffix for kind {reader.kind}; use {told}")
+    if reader.kind != "delta" and unit is not None:
+        raise UsageError(f"--unit applies to a delta, not to {kinds[reader.kind]}; leave it out")
     if reader.kind == "delta":
         export_delta(cast("Delta", reader.read()), output, unit or "epsilon")
-    else:
+    elif reader.kind == "encoder":
         weights.export_encoder(cast("Encoder", reader.read()), output)
+    else:
+        formats.export(output, cast("Dataset", reader.read()))
 
 
-def _suffixes() -> str:
-    return f"{', '.join(SUFFIXES)} for a delta, {', '.join(weights.SUFFIXES)} for an encoder"
+def _write_parquet(files: list[str], path: str) -> None:
+    from cptools.artifacts.atomic import atomic_write, check_writable
+
+    check_writable(path)
+    rows = read_rows(files)
+    with atomic_write(path) as stream:
+        write_parquet(rows, stream)
 
 
 def _verdict(file: str) -> str:

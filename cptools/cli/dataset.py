@@ -90,11 +90,24 @@ def dataset(
             help="Contrast factor: scales the deviation from mid gray [1; for shapes: 0.25].",
         ),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="IMAGE,LABEL",
+            help="Columns of images and of labels, of CSV and parquet files and of Hugging Face "
+            "datasets [path,label; image,label]; IMAGE alone: without labels.",
+        ),
+    ] = None,
     seed: opt.Seed = 0,
     export: Annotated[
         Path | None,
         typer.Option(
-            "--export", metavar="DIR", help="Export the images as PNG files to this new folder."
+            "--export",
+            metavar="PATH",
+            help="Export the images: to a new folder of PNG files, or to a file for other programs "
+            "by its suffix, .npz, .tar (WebDataset) or .parquet; '{train,test}' in its name makes "
+            "two.",
         ),
     ] = None,
     info: Annotated[
@@ -106,9 +119,10 @@ def dataset(
 ) -> None:
     """Make a dataset, or take a subset of one.
 
-    INPUT is a source (shapes, cifar10, cifar100, stl10), a folder or archive of images laid out as
-    train/CLASS/*.jpg and test/CLASS/*.jpg, or a dataset. With --export or --info the dataset itself
-    is written only if -o is given.
+    INPUT is a source (shapes, cifar10, cifar100, stl10); a folder or archive of images laid out as
+    train/CLASS/*.jpg and test/CLASS/*.jpg, or without labels; a .npz, CSV or parquet file,
+    WebDataset shards, a folder of Hugging Face datasets, or hf:NAME of the hub; or a dataset. With
+    --export or --info the dataset itself is written only if -o is given.
     """
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     options: dict[str, Any] = {
@@ -119,6 +133,7 @@ def dataset(
         "size": size,
         "holdout": holdout,
         "contrast": contrast,
+        "columns": columns,
         "seed": seed,
     }
     if (info or as_json) and is_stdout(output):
@@ -128,6 +143,8 @@ def dataset(
         name = "dataset" if path == "-" else path_name(path)
         target = plan_output(output, default_name=f"{name}.dataset.safetensors")
     check_apart(output=target, export=export)
+    if export is not None:
+        _check_export(export)
     if is_source(path):
         made = make_dataset(path, options)
     else:
@@ -140,11 +157,25 @@ def dataset(
         deliver(made, target, o=output, quiet=quiet)
 
 
-def _export(made: "Dataset", folder: Path, *, quiet: bool) -> None:
-    from cptools.artifacts.export import export_dataset
+def _check_export(path: Path) -> None:
+    """Make sure, before any work, that files for other programs can be written."""
+    from cptools.artifacts.atomic import check_writable
+    from cptools.artifacts.formats import SUFFIXES, export_files
 
-    export_dataset(folder, made)
-    say(f"wrote {len(made.train_images) + len(made.test_images)} images to {folder}", quiet=quiet)
+    if path.suffix in SUFFIXES:
+        for file in export_files(str(path)):
+            check_writable(file)
+
+
+def _export(made: "Dataset", path: Path, *, quiet: bool) -> None:
+    from cptools.artifacts.export import export_dataset
+    from cptools.artifacts.formats import SUFFIXES, export
+
+    if path.suffix in SUFFIXES:
+        export(path, made)
+    else:
+        export_dataset(path, made)
+    say(f"wrote {len(made.train_images) + len(made.test_images)} images to {path}", quiet=quiet)
 
 
 def _describe(made: "Dataset", *, as_json: bool) -> None:

@@ -22,6 +22,8 @@ from cptools.workflows.checkpoints import check_checkpoint
 from cptools.workflows.datasets import SOURCES, open_dataset
 from cptools.workflows.deltas import read_delta
 from cptools.workflows.generate import generate_settings
+from cptools.workflows.logs import check_log
+from cptools.workflows.weights import open_weights
 
 app = make_app("cp-generate")
 
@@ -72,6 +74,15 @@ def generate(
             help="Initial delta; a class-wise one is expanded to each image if --mode is sample.",
         ),
     ] = None,
+    encoder_init: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder-init",
+            metavar="FILE",
+            help="Weights that the attacker's encoder starts from: an encoder, or a state dict of "
+            "other programs (.pth, plain .safetensors) with torchvision's or timm's names.",
+        ),
+    ] = None,
     half: Annotated[
         bool,
         typer.Option(
@@ -83,6 +94,7 @@ def generate(
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
     checkpoint: opt.CheckpointFile = None,
+    log: opt.Log = None,
     dry_run: opt.DryRun = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -100,12 +112,14 @@ def generate(
     if dry_run:
         end_dry_run(settings)
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
-    check_one_stdin(input=path, init=init)
+    check_one_stdin(input=path, init=init, encoder_init=encoder_init)
     outputs = _plan_outputs(output, delta, f"{alg}-{settings['mode']}")
-    check_apart([path, init], output=outputs, delta=delta, checkpoint=checkpoint)
+    check_apart([path, init, encoder_init], output=outputs, delta=delta, checkpoint=checkpoint)
     check_checkpoint(checkpoint)
+    check_log(log)
     reader = open_dataset(path)
     start = None if init is None else read_delta(init)
+    starter = None if encoder_init is None else open_weights(encoder_init)
 
     from cptools.core.device import choose_device
 
@@ -116,12 +130,14 @@ def generate(
         mode,
         epsilon=epsilon,
         init=start,
+        encoder_init=None if starter is None else starter(),
         half=half,
         recipe=recipe,
         seed=seed,
         device=torch_device,
         precision=precision,
         checkpoint=checkpoint,
+        log=log,
         progress=bar(quiet=quiet),
         **typed,
     )

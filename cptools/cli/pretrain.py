@@ -24,6 +24,7 @@ from cptools.workflows import pretrain as work
 from cptools.workflows.checkpoints import check_checkpoint
 from cptools.workflows.datasets import SOURCES, open_dataset
 from cptools.workflows.encoders import open_encoder
+from cptools.workflows.logs import check_log
 from cptools.workflows.pretrain import pretrain_settings
 from cptools.workflows.pseudo_labels import check_labels_from
 from cptools.workflows.weights import open_weights
@@ -110,6 +111,7 @@ def pretrain(
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
     checkpoint: opt.CheckpointFile = None,
+    log: opt.Log = None,
     dry_run: opt.DryRun = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -131,6 +133,7 @@ def pretrain(
         [path, watch, labels_from, clean], output=target, report=report, checkpoint=checkpoint
     )
     check_checkpoint(checkpoint)
+    check_log(log)
     check_one_stdin(input=path, watch=watch, labels_from=labels_from, init=init, clean=clean)
     reader = open_dataset(path)
     watched = None if watch is None else open_dataset(watch)
@@ -166,6 +169,7 @@ def pretrain(
         "device": torch_device,
         "precision": precision,
         "checkpoint": checkpoint,
+        "log": log,
         "progress": bar(quiet=quiet),
         **typed,
     }

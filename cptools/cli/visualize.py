@@ -207,12 +207,12 @@ def _check_title(title: str | None) -> None:
 
 
 def _check_no_pictures(paths: list[str]) -> None:
-    """Refer from a folder or an archive of images to the tool that reads it."""
-    from cptools.artifacts.images import sniff
+    """Refer from images in another format to the tool that reads them."""
+    from cptools.artifacts.formats import sniff
 
     for path in paths:
         if path != "-" and sniff(path):
-            what = "a folder" if Path(path).is_dir() else "an archive"
+            what = "a folder" if Path(path).is_dir() else "an archive or a list"
             raise UsageError(
                 f"{path} is {what}; make a dataset from it: cp-dataset {shlex.quote(path)} |"
                 " cp-visualize"

@@ -214,7 +214,8 @@ def build_algorithm(
     )
     if weights is not None:
         initialize(encoder, stream(seed, role, "encoder"))  # what the weights leave out
-        load_weights(encoder, weights, values["encoder"])
+        parameter = "encoder_init" if role == "attacker" else "init"
+        load_weights(encoder, weights, values["encoder"], parameter)
         encoder.keeps_weights = True
     algorithm: Algorithm = kind(encoder, generator=stream(seed, role, "weights"), **options)
     return algorithm

@@ -15,11 +15,12 @@ from cptools.workflows.origins import check_bytes, check_source
 
 if TYPE_CHECKING:
     from cptools.artifacts.export import About
-    from cptools.artifacts.images import Listing
+    from cptools.artifacts.found import Found
     from cptools.artifacts.schema import Dataset, Source
     from cptools.core.sources.select import Selection
 
 SOURCES = recorded.SOURCES
+HUB = recorded.HUB
 
 _log = logging.getLogger(__name__)
 
@@ -78,14 +79,23 @@ class FileReader:
 
 
 def is_source(path: str) -> bool:
-    """Whether a path is a source's name, an image folder or an archive: no artifact."""
-    if path in SOURCES:
+    """Whether a path is a source's name or data in another format: no artifact."""
+    if path in SOURCES or path.startswith(HUB):
         return True
     if path == "-":
         return False
-    from cptools.artifacts.images import sniff
+    from cptools.artifacts.formats import sniff
 
     return sniff(path)
+
+
+def names_source(path: str) -> bool:
+    """Whether text names data without being a path: of the hub, or a pattern of files."""
+    if path.startswith(HUB):
+        return True
+    from cptools.artifacts.shards import is_pattern
+
+    return is_pattern(path)
 
 
 def open_dataset(path: str) -> SourceReader | FileReader:
@@ -112,9 +122,9 @@ def make_dataset(path: str, options: dict[str, Any], *, side: int | None = None)
     exported are not a clean source.
 
     Args:
-        path: name of a source, or an image folder or archive.
+        path: name of a source, or data in another format; see `cptools.artifacts.formats`.
         options: of `cp-dataset`: limit, fraction, limit_test, classes, size, holdout, contrast,
-            seed; None or absent if not given.
+            columns, seed; None or absent if not given.
         side: width in pixels of the images that are wanted, where a header names the path: others
             are refused, and more than it should ask for. None: whatever there is.
 
@@ -135,8 +145,9 @@ def make_dataset(path: str, options: dict[str, Any], *, side: int | None = None)
     elif path in SOURCES:
         name, arrays, classes = path, *_torchvision(path, options, side)
     else:
-        path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
-        found = _list(path, options)
+        if not path.startswith(HUB):
+            path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
+        found = _find(path, options)
         name, arrays, classes = path_name(path), *_images(path, found, options, side)
         if found.about is not None:
             about, restored = _exported(path, found.about, arrays, classes, options)
@@ -251,40 +262,48 @@ def _torchvision(
     return (train, labels, test, test_labels, index), classes
 
 
-def _list(path: str, options: dict[str, Any]) -> "Listing":
-    """What a folder or archive holds, if the options apply to one."""
-    from cptools.artifacts.images import list_images
+def _find(path: str, options: dict[str, Any]) -> "Found":
+    """What data in another format holds, if the options apply to it."""
+    from cptools.artifacts.formats import find
 
     choices = ("limit", "fraction", "limit_test", "classes", "size", "holdout", "contrast", "seed")
-    _allow(options, path, choices)
-    return list_images(path)
+    _allow(options, path, (*choices, "columns"))
+    columns = options["columns"].split(",") if "columns" in options else ()
+    if len(columns) > 2 or not all(columns):
+        raise ValueError(f"`columns={options['columns']}` are not one or two names; give some")
+    if path.startswith(HUB):
+        from cptools.artifacts.hub import find_on_hub
+
+        return find_on_hub(path.removeprefix(HUB), columns)
+    return find(path, columns)
 
 
 def _images(
-    path: str, found: "Listing", options: dict[str, Any], side: int | None
+    path: str, found: "Found", options: dict[str, Any], side: int | None
 ) -> tuple[Any, tuple[str, ...]]:
-    from cptools.artifacts.images import read_images
+    import numpy as np
+
     from cptools.core.sources.select import relabel
 
     if found.test is None and found.about is not None:
         options = {"holdout": 0, **options}  # it was exported without a test split
-    test = found.test or found.train
-    chosen = choose_rows(
-        found.train.labels, found.test.labels if found.test else None, found.classes, options
-    )
-    names = [found.train.names[row] for row in chosen.train]
-    test_names = [test.names[row] for row in chosen.test]
+    chosen = choose_rows(found.train, found.test, found.classes, options)
+    test = found.train if found.test is None else found.test
+    num, size = len(chosen.train), options.get("size")
     if side is not None:
-        check_bytes(len(names) + len(test_names), side)
-        if "size" not in options and read_images(path, names[:1]).shape[-1] != side:
+        check_bytes(num + len(chosen.test), side)
+        if size is None and found.read(chosen.train[:1], chosen.test[:0], None).shape[-1] != side:
             raise ValueError(f"its images are not {side} pixels wide, as the file tells")
-    images = read_images(path, names + test_names, size=options.get("size"))
+    rows = (chosen.train, chosen.test)
+    if chosen.held_out:
+        rows = (np.concatenate(rows), chosen.test[:0])
+    images = found.read(*rows, size)
     return (
-        images[: len(names)],
-        relabel(found.train.labels[chosen.train], chosen.classes),
-        images[len(names) :],
-        relabel(test.labels[chosen.test], chosen.classes),
-        _index(chosen.train, len(found.train.labels)),
+        images[:num],
+        relabel(found.train[chosen.train], chosen.classes),
+        images[num:],
+        relabel(test[chosen.test], chosen.classes),
+        _index(chosen.train, len(found.train)),
     ), tuple(found.classes[label] for label in chosen.classes)
 
 
@@ -373,7 +392,7 @@ def choose(found: "Dataset", options: dict[str, Any]) -> "Dataset":
     from cptools.artifacts.history import dataset_digest
     from cptools.core.sources.select import relabel
 
-    for name in ("size", "holdout", "contrast"):
+    for name in ("size", "holdout", "contrast", "columns"):
         if options.get(name) is not None:
             raise ValueError(
                 f"`{name}` applies to sources, not to an existing dataset; leave it out"

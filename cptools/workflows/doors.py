@@ -57,6 +57,23 @@ def check_artifact(value: object, *kinds: str, name: str) -> "Artifact":
     return artifact
 
 
+def check_labeled(dataset: "Dataset", what: str, instead: str) -> None:
+    """Refuse images without labels where labels are needed.
+
+    Args:
+        dataset: the images.
+        what: what needs labels.
+        instead: what could be given otherwise.
+
+    Raises:
+        ValueError: the dataset has none.
+    """
+    if not dataset.is_labeled:
+        raise ValueError(
+            f"{what} needs labels, and {dataset.name} has none; give a labeled dataset{instead}"
+        )
+
+
 def check_given(value: object, *, name: str) -> "str | Dataset":
     """A dataset, or where it can be had as text.
 

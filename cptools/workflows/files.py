@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 from cptools.core.settings import check_value  # noqa: TID253 - without torch
-from cptools.workflows.datasets import SOURCES, choose, is_source, make_dataset
+from cptools.workflows.datasets import SOURCES, choose, is_source, make_dataset, names_source
 from cptools.workflows.doors import check_path, check_seed, naming
 from cptools.workflows.origins import CHOICES
 
@@ -30,13 +30,16 @@ def load(
     size: int | None = None,
     holdout: float | None = None,
     contrast: float | None = None,
+    columns: "str | Collection[str] | None" = None,
     seed: int = 0,
 ) -> Any:
     """Load a dataset from a source, or any artifact or report from a file.
 
     Args:
         source: `shapes`, `cifar10`, `cifar100` or `stl10`; a folder or archive of images in
-            train/CLASS/*.jpg, test/CLASS/*.jpg layout; or a file written by cptools.
+            train/CLASS/*.jpg, test/CLASS/*.jpg layout; a .npz, CSV or parquet file, WebDataset
+            shards, a folder of Hugging Face datasets, or `hf:NAME` of the hub; or a file written
+            by cptools.
         limit: number of training images to keep, stratified by class; for shapes: to generate.
         fraction: fraction of the training images to keep; not for shapes.
         limit_test: number of test images to keep; for shapes: to generate.
@@ -44,6 +47,7 @@ def load(
         size: image size in pixels: images are resized (folders, archives: center-cropped).
         holdout: fraction of the training images held out for testing, without a test folder.
         contrast: factor in [0, 1] that scales the deviation from mid gray.
+        columns: names of the columns of images and labels, of formats that have any.
         seed: random seed, at least 0.
 
     Returns:
@@ -66,7 +70,9 @@ def load(
             options[name] = check_value(CHOICES[name], options[name])
     if classes is not None:
         options["classes"] = _names(classes)
-    if path not in SOURCES and not (path and Path(path).exists()):
+    if columns is not None:
+        options["columns"] = ",".join(_names(columns))
+    if path not in SOURCES and not (path and (names_source(path) or Path(path).exists())):
         raise ValueError(
             f"`source`: there is no file or source {path!r}; give a file, a folder or"
             f" {', '.join(SOURCES)}"

@@ -11,6 +11,7 @@ from cptools.workflows.deltas import check_fits
 from cptools.workflows.doors import (
     check_artifact,
     check_flag,
+    check_labeled,
     check_seed,
     check_word,
     naming,
@@ -18,7 +19,9 @@ from cptools.workflows.doors import (
     used_hardware,
 )
 from cptools.workflows.histories import entry, main_input
+from cptools.workflows.logs import check_log, logged
 from cptools.workflows.progress import Progress, tracker
+from cptools.workflows.weights import read_weights, starting_tensors
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from cptools.artifacts.schema import Dataset, Delta
+    from cptools.artifacts.schema import Dataset, Delta, Encoder, Input
+    from cptools.workflows.weights import Weights
 
 
 class Poisoned(NamedTuple):
@@ -88,12 +92,14 @@ def generate(
     *,
     epsilon: "str | float | Fraction | None" = None,
     init: "Delta | None" = None,
+    encoder_init: "Encoder | Weights | str | os.PathLike[str] | None" = None,
     half: bool = False,
     recipe: str = "quick",
     seed: int = 0,
     device: "str | torch.device" = "auto",
     precision: str = "auto",
     checkpoint: "str | os.PathLike[str] | None" = None,
+    log: "str | os.PathLike[str] | None" = None,
     progress: Progress = None,
     **settings: Any,
 ) -> Poisoned:
@@ -107,12 +113,15 @@ def generate(
         epsilon: L-infinity bound, for pixels in [0, 1]; None: the attack's, "8/255" or,
             of `autoregressive` and `one-pixel`, "1".
         init: initial perturbation; a class-wise one is expanded to each image.
+        encoder_init: encoder, or file with weights, that the attacker's encoder starts from in
+            place of the seed's; as `init` of `cp.pretrain`.
         half: store the delta in float16, and poison with it.
         recipe: default hyperparameters: `quick` (for two CPU cores) or `paper` (the paper's).
         seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.
         checkpoint: file to save progress to and to resume from.
+        log: folder for a log for TensorBoard, which nothing of the result depends on.
         progress: whether to show a progress bar; None: only in a notebook.
         **settings: hyperparameters that override the recipe, e.g. `rounds=10`.
 
@@ -133,9 +142,11 @@ def generate(
 
     check_artifact(dataset, "dataset", name="dataset")
     track = tracker(progress)
+    check_log(log)
     told = generate_settings(
         alg, mode, epsilon=epsilon, half=half, recipe=recipe, seed=seed, **settings
     )
+    _check_labels(dataset, told)
     device, bf16 = used_hardware(told, device, precision)
     clean_digest = dataset_digest(dataset)
     inputs = main_input(clean_digest)
@@ -143,6 +154,10 @@ def generate(
         check_artifact(init, "delta", name="init")
         check_fits(init, dataset, clean_digest, name="init")
         inputs["init"] = Input(digest(init.arrays()), init.history, "delta")
+    weights: dict[str, Tensor] | None = None
+    if encoder_init is not None:
+        start = read_weights(encoder_init, name="encoder_init")
+        weights, inputs["encoder_init"] = _weights(start, told)
     command = entry("cp-generate", told, inputs)
 
     images, labels = training_tensors(dataset, device)
@@ -159,6 +174,7 @@ def generate(
         seed=told["seed"],
         init=None if init is None else _start(init, told["mode"], labels.cpu()),
         bf16=bf16,
+        weights=weights,
     )
     work: Poisoning = load(ATTACKS.find(alg).build)(problem, told)
     run_work(
@@ -167,7 +183,7 @@ def generate(
         done=lambda: work.round,
         describe=lambda r: "" if math.isnan(r.loss) else f"loss {r.loss:.3f}",
         label=f"poisoning ({alg}, {told['mode']}-wise)",
-        progress=track,
+        progress=logged(track, log, work),
         checkpoint=checkpoint,
         command=command,
     )
@@ -184,6 +200,33 @@ def generate(
         history=history,
     )
     return Poisoned(replace(dataset, train_images=poisoned.cpu().numpy(), history=history), noise)
+
+
+def _weights(start: "Encoder | Weights", told: dict[str, Any]) -> "tuple[dict[str, Tensor], Input]":
+    """The tensors that the attacker's encoder starts from, and what the history says of them."""
+    from cptools.core.algorithms import ALGORITHMS
+    from cptools.core.lazy import load
+
+    alg = told["alg"]
+    if "encoder" not in told:
+        raise ValueError(f"`encoder_init` does not apply to `alg={alg}`; leave it out")
+    prefix = load(ALGORITHMS[alg].build).encoder_prefix if alg in ALGORITHMS else ""
+    name = prefix + told["encoder"]
+    return starting_tensors(start, name, told["width"], "encoder_init")
+
+
+def _check_labels(dataset: "Dataset", told: dict[str, Any]) -> None:
+    """Refuse images without labels, unless each gets noise of its own by a learner without any."""
+    from cptools.core.algorithms import ALGORITHMS
+    from cptools.core.lazy import load
+
+    alg, modes = told["alg"], ATTACKS.find(told["alg"]).modes
+    is_blind = alg in ALGORITHMS and not load(ALGORITHMS[alg].build).needs_classes
+    if told["mode"] == "class":
+        instead = ", or `mode=sample`" if is_blind and "sample" in modes else ""
+        check_labeled(dataset, "`mode=class`", instead)
+    elif not is_blind:
+        check_labeled(dataset, f"`alg={alg}`", ", or `alg=simclr`")
 
 
 def _start(init: "Delta", mode: str, labels: "Tensor") -> "Tensor":

@@ -8,6 +8,7 @@ from cptools.reports.report import Report
 from cptools.workflows.datasets import clean_dataset
 from cptools.workflows.doors import check_artifact, check_count, check_given
 from cptools.workflows.histories import entry
+from cptools.workflows.logs import check_log, logged
 from cptools.workflows.measures import check_probed, describe_encoder, features_accuracy
 from cptools.workflows.pretrain import prepare
 from cptools.workflows.probe import choose_method, probe_settings
@@ -73,6 +74,7 @@ def learning_curve(
     every: int,
     clean: "str | Dataset | None" = None,
     checkpoint: "str | os.PathLike[str] | None" = None,
+    log: "str | os.PathLike[str] | None" = None,
     progress: Progress = None,
     **options: Any,
 ) -> Learned:
@@ -88,6 +90,7 @@ def learning_curve(
         every: epochs between two probes; the last is probed as well.
         clean: labeled dataset to probe on, or its path; None: the source recorded in `dataset`.
         checkpoint: file to save progress to and to resume from.
+        log: folder for a log for TensorBoard.
         progress: whether to show a progress bar; None: only in a notebook.
         **options: further arguments of `pretrain`.
 
@@ -106,6 +109,7 @@ def learning_curve(
     except ValueError as error:
         raise ValueError(str(error).replace("`dataset`", "`clean`")) from None
     track = tracker(progress)
+    check_log(log)
     training = prepare(dataset, alg, **options)
     start = training.encoder()
     told = probe_settings(start, choose_method(None, "encoder", alg), seed=training.told["seed"])
@@ -122,7 +126,8 @@ def learning_curve(
         {**training.told, "probe_every": every, "probe": dataset_digest(known)},
         training.command.inputs,
     )
-    training.run(work, progress=track, checkpoint=checkpoint, command=identity)
+    shown = logged(track, log, training.work)
+    training.run(work, progress=shown, checkpoint=checkpoint, command=identity)
     trained = encoder()
     return Learned(trained, Report((_record(trained, known, told, every, work.correct),)))
 

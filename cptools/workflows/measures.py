@@ -1,9 +1,11 @@
 """What a probe measures, method by method, as records of its report."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from cptools.core.presets import VIEWS  # noqa: TID253 - without torch
 from cptools.workflows.clean import clean_images, count_changed
+from cptools.workflows.doors import check_labeled
 from cptools.workflows.encoders import build_backbone, check_size, measure_distances
 from cptools.workflows.progress import Track
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 Values = dict[str, Any]
 Record = dict[str, Any]  # keys are stable, units in their names
+
+_log = logging.getLogger(__name__)
 
 SUSPECTS = 20  # images that an audit names
 
@@ -75,6 +79,8 @@ def measure_noise(
 
     from cptools.core.evaluation.separability import HIDDEN, separability
 
+    check_labeled(poisoned, "`method=separability`", ", or `method=audit`")
+
     work = separability(
         torch.from_numpy(clean_images(poisoned, given, need="the noise")),
         torch.from_numpy(poisoned.train_images),
@@ -121,6 +127,9 @@ def measure_audit(
     import torch
 
     from cptools.core.evaluation.audit import PARTS, Audit, audit
+
+    if not dataset.is_labeled:
+        _log.warning("without labels the audit looks for noise alone, not for class-wise poison")
 
     work = audit(
         torch.from_numpy(dataset.train_images),
@@ -263,6 +272,7 @@ def check_probed(encoder: "Encoder", clean: "Dataset", method: str) -> None:
 def _check_tests(clean: "Dataset") -> None:
     if not len(clean.test_images):
         raise ValueError(f"{clean.name} has no test images; give a dataset with test images")
+    check_labeled(clean, "the probe", "")
     if len(clean.classes) < 2:
         raise ValueError(f"{clean.name} has only one class; give a dataset with several")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cptools.artifacts import recorded  # noqa: TID253 - without numpy
 from cptools.core.settings import Setting, check_value  # noqa: TID253 - without torch
-from cptools.workflows.doors import check_seed, naming
+from cptools.workflows.doors import check_seed, check_text, naming
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Source
@@ -51,7 +51,9 @@ def check_source(source: "Source", cache: Path, side: int) -> dict[str, Any]:
         raise ValueError(f"`size={options['size']}` is not the {side} pixels that the file tells")
     if source.name.startswith("/"):
         _say_reading(source.name)
-        _check_path(source.name)
+        _check_paths(source.name)
+    elif source.name.startswith(recorded.HUB):
+        raise ValueError("nothing is downloaded because a file names it")
     elif source.name not in recorded.SOURCES:
         raise ValueError("it is neither a source nor an absolute path")
     elif source.name != "shapes" and not (cache / source.name).is_dir():
@@ -87,6 +89,9 @@ def _option(name: str, value: object, source: str) -> Any:
     with naming(name):
         if name == "seed":
             return check_seed(value)
+        if name == "columns":
+            check_text(value, name=name, such_as="image,label")
+            return value
         if name == "classes":
             if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
                 raise ValueError("these are no names")
@@ -94,6 +99,18 @@ def _option(name: str, value: object, source: str) -> Any:
         if name not in CHOICES:
             raise ValueError(f"`{name}` does not apply to {source}; leave it out")
         return check_value(CHOICES[name], value)
+
+
+def _check_paths(name: str) -> None:
+    from cptools.artifacts.csv_list import SUFFIXES
+    from cptools.artifacts.formats import named_files
+
+    if "\0" in name:
+        raise ValueError("it is no path of a dataset")
+    for path in named_files(name):
+        _check_path(str(path))
+        if path.suffix.lower() in SUFFIXES:  # the files that it lists are below its folder
+            _check_path(str(path.parent))
 
 
 def _check_path(name: str) -> None:

@@ -15,7 +15,7 @@ from cptools.workflows.checkpoints import (
 )
 from cptools.workflows.doors import (
     check_artifact,
-    check_path,
+    check_labeled,
     check_seed,
     check_text,
     check_word,
@@ -23,9 +23,10 @@ from cptools.workflows.doors import (
     used_hardware,
 )
 from cptools.workflows.histories import entry, main_input
+from cptools.workflows.logs import check_log, logged
 from cptools.workflows.progress import Progress, tracker
 from cptools.workflows.pseudo_labels import check_labels_from, pseudo_labels
-from cptools.workflows.weights import Weights, open_weights, starting_tensors
+from cptools.workflows.weights import read_weights, starting_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from cptools.core.training import Pretraining
     from cptools.core.views import DrawsViews
     from cptools.workflows.artifacts import Encoder
+    from cptools.workflows.weights import Weights
 
 
 def pretrain_settings(
@@ -111,6 +113,7 @@ def pretrain(
     device: "str | torch.device" = "auto",
     precision: str = "auto",
     checkpoint: "str | os.PathLike[str] | None" = None,
+    log: "str | os.PathLike[str] | None" = None,
     progress: Progress = None,
     **settings: Any,
 ) -> "Encoder":
@@ -135,6 +138,7 @@ def pretrain(
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.
         checkpoint: file to save progress to and to resume from.
+        log: folder for a log for TensorBoard, which nothing of the result depends on.
         progress: whether to show a progress bar; None: only in a notebook.
         **settings: hyperparameters that override the recipe, e.g. `epochs=100`; `encoder` may be
             a "package.module:function" or "timm:NAME".
@@ -147,6 +151,7 @@ def pretrain(
         FloatingPointError: the training diverged.
     """
     track = tracker(progress)
+    check_log(log)
     training = prepare(
         dataset,
         alg,
@@ -161,7 +166,8 @@ def pretrain(
         precision=precision,
         **settings,
     )
-    training.run(training.work, progress=track, checkpoint=checkpoint, command=training.command)
+    shown = logged(track, log, training.work)
+    training.run(training.work, progress=shown, checkpoint=checkpoint, command=training.command)
     return training.encoder()
 
 
@@ -243,6 +249,8 @@ def prepare(
         **settings,
     )
     check_labels_from(alg, is_given=labels_from is not None)
+    if labels_from is None and load(ALGORITHMS[alg].build).needs_classes:
+        check_labeled(dataset, f"`alg={alg}`", ", or `alg=simclr`")
     device, bf16 = used_hardware(told, device, precision)
     inputs = main_input(dataset_digest(dataset))
     watched: dict[str, Any] = {}
@@ -268,12 +276,9 @@ def prepare(
             (watched["watch_labels"],) = others
     weights: dict[str, Tensor] | None = None
     if init is not None:
-        if isinstance(init, str | os.PathLike):
-            init = open_weights(check_path(init, name="init"))()
-        if not isinstance(init, Weights):
-            check_artifact(init, "encoder", name="init")
+        start = read_weights(init, name="init")
         name = load(ALGORITHMS[alg].build).encoder_prefix + told["encoder"]
-        weights, inputs["init"] = starting_tensors(init, name, told["width"])
+        weights, inputs["init"] = starting_tensors(start, name, told["width"])
     command = entry("cp-pretrain", told, inputs)
     note_queue(told, len(images))
     learner = build_learner(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cptools.core.recipes import PROBE_METHODS, PROBE_SETTINGS  # noqa: TID253 - without torch
 from cptools.reports.report import Report
-from cptools.workflows.datasets import SOURCES, clean_dataset
+from cptools.workflows.datasets import SOURCES, clean_dataset, names_source
 from cptools.workflows.doors import (
     PRECISIONS,
     check_artifact,
@@ -175,7 +175,11 @@ def _given(dataset: "Given | Sequence[Given] | None") -> "tuple[Given, ...]":
     several = dataset if isinstance(dataset, list | tuple) else [dataset]
     given = tuple(check_given(one, name="dataset") for one in several)
     for one in given:
-        if isinstance(one, str) and one not in (*SOURCES, "-") and not Path(one).exists():
+        if (
+            isinstance(one, str)
+            and one not in (*SOURCES, "-")
+            and not (names_source(one) or Path(one).exists())
+        ):
             raise ValueError(
                 f"`dataset`: cannot read {one}: No such file or directory; give another"
             )

@@ -9,6 +9,7 @@ from cptools.workflows.doors import (
     check_artifact,
     check_count,
     check_flag,
+    check_labeled,
     check_seed,
     check_share,
     check_word,
@@ -131,6 +132,10 @@ def select(
         seed=seed,
     )
     check_proxy(method, is_given=encoder is not None)
+    if labels or CORESETS[method].classes == "labels":
+        check_labeled(dataset, "`labels`" if labels else f"`method={method}`", "")
+    elif CORESETS[method].classes == "latent" and classes is None:
+        check_labeled(dataset, f"`method={method}`", ", or a number of `classes`")
     device, _ = used_hardware(told, device, precision)
     if method == "sas" and told["fraction"] > 0.5:
         _log.warning(

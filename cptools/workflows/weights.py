@@ -1,17 +1,17 @@
-"""Weights of networks from and for other programs: `init` of `cp.pretrain`, `cptools export`."""
+"""Weights of networks from and for other programs: where training starts, `cptools export`."""
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from cptools.workflows.doors import check_artifact, check_path
 from cptools.workflows.encoders import backbone_tensors, build_backbone, open_encoder
 
 if TYPE_CHECKING:
-    import os
-
     import torch
     from torch import Tensor
 
@@ -49,8 +49,25 @@ def open_weights(path: "str | os.PathLike[str]") -> "Callable[[], Encoder | Weig
     return lambda: _read(Path(path), kind)
 
 
+def read_weights(init: object, *, name: str) -> "Encoder | Weights":
+    """An encoder or state dict, read if it is a path.
+
+    Args:
+        init: what was given.
+        name: of the parameter.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(init, str | os.PathLike):
+        return open_weights(check_path(init, name=name))()
+    if isinstance(init, Weights):
+        return init
+    return cast("Encoder", check_artifact(init, "encoder", name=name))
+
+
 def starting_tensors(
-    init: "Encoder | Weights", architecture: str, width: int
+    init: "Encoder | Weights", architecture: str, width: int, parameter: str = "init"
 ) -> "tuple[dict[str, Tensor], Input]":
     """The tensors that a backbone starts from, and what the history says of them.
 
@@ -64,7 +81,8 @@ def starting_tensors(
         return init.tensors, Input(init.digest)
     if (init.architecture, init.width) != (architecture, width):
         raise ValueError(
-            f"`init` is a {init.architecture} of width {init.width}, not a {architecture} of width"
+            f"`{parameter}` is a {init.architecture} of width {init.width}, not a {architecture} of"
+            " width"
             f" {width}; give `encoder={init.architecture}` and `width={init.width}`"
         )
     return backbone_tensors(init), Input(digest(init.arrays()), init.history, "encoder")

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cptools.artifacts import images
+from cptools.artifacts import pictures
 from cptools.artifacts.errors import ArtifactError
-from cptools.artifacts.images import export_images, list_images, read_images, sniff
+from cptools.artifacts.formats import sniff
+from cptools.artifacts.images import export_images, list_images, read_images
 
 FORMATS = ["folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz"]
 
@@ -286,9 +287,9 @@ def test_encrypted_zip(tmp_path):
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     path = pack(tmp_path / "x", {"train/c/0.png": encode(picture(0, width=30))}, "tar")  # 240
-    monkeypatch.setattr(images, "_MAX_PIXELS", 200)
+    monkeypatch.setattr(pictures, "_MAX_PIXELS", 200)
     refuse(path, "train/c/0.png is too large to decode")
-    monkeypatch.setattr(images, "_MAX_PIXELS", 10**9)
+    monkeypatch.setattr(pictures, "_MAX_PIXELS", 10**9)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow raises from twice that
     refuse(path, "train/c/0.png is too large to decode")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 240)
@@ -324,7 +325,8 @@ def test_layout_errors(tmp_path):
     refuse(pack(tmp_path / "s", stray, "zip"), "train/1.png is in no class folder")
     foreign = files_of("train/c/0.png", "test/d/1.png")
     refuse(pack(tmp_path / "f", foreign, "zip"), "'d' .*test images but no training images")
-    refuse(pack(tmp_path / "flat", files_of("0.png"), "folder"), "in no class folder")
+    more = files_of("c/0.png", "1.png")
+    refuse(pack(tmp_path / "more", more, "folder"), "1.png is in no class folder, others are")
 
 
 def test_empty_class_folder(tmp_path):
@@ -489,3 +491,20 @@ def test_cifar10(every):
     tolerance = 0.002 if every == 1 else 0.005
     np.testing.assert_allclose(mean, [0.4914, 0.4822, 0.4465], atol=tolerance)
     assert time.process_time() - start < 60
+
+
+@pytest.mark.parametrize(
+    ("names", "test"),
+    [
+        (("10.png", "9.png"), None),
+        (("top/train/10.png", "top/train/9.png", "top/README"), None),
+        (("train/10.png", "train/9.png", "test/0.png"), 1),
+    ],
+    ids=["flat", "in a folder", "with a test split"],
+)
+def test_images_without_class_folders_are_unlabeled(tmp_path, names, test):
+    listing = list_images(pack(tmp_path / "x", files_of(*names), "zip"))
+    assert listing.classes == ("unlabeled",)
+    assert listing.train.labels.tolist() == [0, 0]
+    assert [Path(name).name for name in listing.train.names] == ["9.png", "10.png"]
+    assert listing.test is None if test is None else len(listing.test.labels) == test

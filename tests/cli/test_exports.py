@@ -307,7 +307,7 @@ def test_two_exports_into_one_folder_do_not_mix(tmp_path, files, monkeypatch):
     def second(folder, *rest):
         monkeypatch.setattr(export, "_write_split", write_split)
         export_dataset(tmp_path / "out", replace(clean, name="first"))
-        write_split(folder, *rest)
+        return write_split(folder, *rest)
 
     monkeypatch.setattr(export, "_write_split", second)
     with pytest.raises(ArtifactError, match="out exists and is not empty; name a new folder"):

@@ -202,3 +202,56 @@ def test_patches_that_do_not_divide_the_images(tool, tmp_path, make):
     tool("cp-pretrain", *words, "-o", tmp_path / "b").refused(
         "the ViT's patches of 4 pixels do not divide images of 18 pixels; load them with --size 16"
     )
+
+
+# Proxies of an attack
+
+
+def test_an_attack_starts_from_an_encoder_or_the_weights_of_others(tool, make, files, tmp_path):
+    """With no steps of the encoder the noise is made for the encoder that was given."""
+    path = tmp_path / "encoder.pth"
+    tool("cptools", "export", files / "encoder.safetensors", "-o", path)
+    words = ("--rounds", 1, "--model-steps", 0, "--noise-steps", 1, "--batch-size", 32)
+    clean = files / "clean.safetensors"
+    deltas = {}
+    for name, start in (("seed", ()), ("ours", ("--encoder-init", files / "encoder.safetensors")),
+                        ("theirs", ("--encoder-init", path))):  # fmt: skip
+        delta = tmp_path / f"{name}.delta"
+        made = make("cp-generate", clean, *words, *start, "--delta", delta, o=tmp_path / name)
+        deltas[name] = open_artifact(delta).read().delta
+        assert ("encoder_init" in made.history[-1].inputs) == (name != "seed")
+    assert np.array_equal(deltas["ours"], deltas["theirs"])
+    assert not np.array_equal(deltas["ours"], deltas["seed"])
+
+
+def test_the_history_of_an_attack_has_its_proxy(tool, make, files, tmp_path):
+    words = ("--rounds", 1, "--model-steps", 1, "--noise-steps", 1, "--batch-size", 32)
+    made = make("cp-generate", files / "few.safetensors", *words, "--encoder-init",
+                files / "encoder.safetensors", o=tmp_path / "a")  # fmt: skip
+    assert made.history[-1].inputs["encoder_init"].kind == "encoder"
+    assert "--encoder-init <(" in tool("cptools", "history", tmp_path / "a").out.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--alg lsp", "--encoder-init does not apply to --alg lsp; leave it out"),
+        ("--encoder vgg19", "--encoder-init is a resnet10 of width 8, not a vgg19 of width"),
+        ("--alg cmc", "--encoder-init is a resnet10 of width 8, not a lab-resnet10"),
+        ("--encoder-init {delta}", "is of kind delta; give one of kind encoder"),
+        ("--encoder-init {bad}", "--encoder-init holds no tensor of"),
+        ("--encoder-init {wide}", "--encoder-init: "),
+        ("--encoder-init /nowhere", "/nowhere"),
+    ],
+)
+def test_proxies_that_are_refused(tool, files, tmp_path, arguments, message):
+    bad, wide = tmp_path / "bad.pth", tmp_path / "wide.safetensors"
+    torch.save({"other": torch.ones(3)}, bad)
+    arrays = open_artifact(files / "encoder.safetensors").read().arrays()
+    first = next(name for name in arrays if name.startswith("backbone.") and arrays[name].ndim == 4)
+    save_file({first.removeprefix("backbone."): torch.ones(3, 3, 5, 5)}, wide)
+    if "init" not in arguments:
+        arguments += f" --encoder-init {files}/encoder.safetensors"
+    names = {"delta": files / "delta.safetensors", "bad": bad, "wide": wide}
+    clean = files / "clean.safetensors"
+    tool("cp-generate", clean, *arguments.format(**names).split()).refused(message)

@@ -343,7 +343,7 @@ def test_the_same_bytes_in_another_process_and_name(bash, tool, files, tmp_path)
         ),
         ("{delta} -o -", "- has an unsupported suffix;"),
         ("{delta}", "missing option '-o' / '--output'"),
-        ("{clean} -o out.npy", "is of kind dataset; give one of kind delta"),
+        ("{clean} -o out.npy", "out.npy has no suffix for kind dataset; use"),
         ("{delta} -o no/out.npy", "there is no folder"),
         ("nowhere -o out.npy", "there is no file nowhere;"),
         ("-o out.npy", "no input; give a file"),

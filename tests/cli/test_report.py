@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -534,6 +535,54 @@ def test_csv_is_no_table(tmp_path, capsys, option):
     assert report("--csv", *option, write(tmp_path / "clean-0.jsonl", 80)) == 2
     message = f"error: {option[0]} is for the table, not for --csv; leave one out\n"
     assert capsys.readouterr() == ("", f"cptools: {message}")
+
+
+def test_every_line_as_parquet(tmp_path, capsys):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    files = [write(tmp_path / f"clean-{seed}.jsonl", 80 + seed) for seed in (0, 1)]
+    assert report("--csv", *files) == 0
+    wanted = rows(capsys.readouterr().out)
+    for _ in range(2):  # the second replaces the first
+        assert report("--parquet", tmp_path / "x.parquet", *files) == 0
+        assert capsys.readouterr() == ("", "")
+    table = parquet.read_table(tmp_path / "x.parquet")
+    assert table.column_names == list(wanted[0])
+    told = [{n: "" if v is None else str(v) for n, v in row.items()} for row in table.to_pylist()]
+    assert told == wanted
+    assert str(table.schema.field("seed").type) == "int64"
+
+
+def test_columns_of_parquet_have_one_kind():
+    from cptools.reports.parquet import _column
+
+    assert _column([1, None, 2]) == [1, None, 2]
+    assert _column([1, 2.5]) == [1.0, 2.5]
+    assert _column([2**70, 1]) == [2.0**70, 1.0]
+    assert _column([1, "a\n", True]) == ["1", r"a\n", "True"]
+    assert _column([True, False]) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--csv"], "--csv and --parquet are both given; leave one out"),
+        (["--grid"], "--grid is for the table, not for --parquet; leave one out"),
+    ],
+)
+def test_parquet_is_no_table(tmp_path, capsys, words, told):
+    file = write(tmp_path / "clean-0.jsonl", 80)
+    assert report("--parquet", tmp_path / "x.parquet", *words, file) == 2
+    assert told in capsys.readouterr().err
+    assert report("--parquet", tmp_path / "no" / "x.parquet", file) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_missing_pyarrow_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    file = write(tmp_path / "clean-0.jsonl", 80)
+    assert report("--parquet", tmp_path / "x.parquet", file) == 2
+    assert "needs pyarrow; run pip install 'cptools[parquet]'" in capsys.readouterr().err
+    assert not (tmp_path / "x.parquet").exists()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +22,7 @@ import numpy as np
 import safetensors
 from fuzzing import Target, change_artifact, change_bytes, change_line, change_numbers
 
-from cptools.artifacts import checksum, images
+from cptools.artifacts import checksum, pictures
 from cptools.artifacts.codec import encode, validate
 from cptools.artifacts.frame import blocks, encode_header, layout
 from cptools.artifacts.schema import (
@@ -400,7 +401,7 @@ def _read_picture(data: bytes) -> None:
     (folder / "a").mkdir(parents=True, exist_ok=True)
     (folder / "a" / "0.png").write_bytes(data)
     names = list_images(folder).train.names
-    with mock.patch.object(images, "_MAX_PIXELS", 4 << 20):  # which keeps to the bound of memory
+    with mock.patch.object(pictures, "_MAX_PIXELS", 4 << 20):  # which keeps to the bound of memory
         pixels = read_images(folder, names, size=4)
     assert pixels.shape == (1, 3, 4, 4), "another size"
 
@@ -491,6 +492,132 @@ def _read_images(data: bytes) -> None:
     read_images(path, names, size=4)
 
 
+# Datasets in the formats of others
+
+
+def _small() -> Dataset:
+    return _artifacts()[0]
+
+
+def _arrays_seeds() -> list[bytes]:
+    from cptools.artifacts.npz import write_npz
+
+    stream = io.BytesIO()
+    write_npz(_small(), stream)
+    other = io.BytesIO()
+    gray = np.arange(16, dtype=np.uint8).reshape(4, 2, 2)
+    np.savez_compressed(other, train_images=gray, train_labels=np.arange(4, dtype="u1")[:, None])
+    return [stream.getvalue(), other.getvalue()]
+
+
+def _change_arrays(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
+    """Change the header of an array in the archive, mostly, and pack it again."""
+    import zipfile
+
+    if rng.random() < 0.4:
+        return _change_zip(data, rng, others)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            parts = [(info.filename, archive.read(info)) for info in archive.infolist()]
+        place = rng.randrange(len(parts))
+        arrays = [part for _, part in parts]
+        parts[place] = (parts[place][0], _change_npy(parts[place][1], rng, arrays))
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, inside in parts:
+                archive.writestr(name, inside)
+    except Exception:  # noqa: BLE001 - no zip file any more
+        return change_bytes(data, rng, others)
+    return stream.getvalue()
+
+
+def _list_seeds() -> list[bytes]:
+    lines = ["path,label,split", "a.png,cat,train", "./b/../a.png,dog,train", "a.png,cat,test"]
+    return ["\n".join(lines).encode(), b'path;label\r\n"a.png";1\r\n', b"path\na.png\n"]
+
+
+def _change_list(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
+    if rng.random() < 0.5:
+        return change_bytes(data, rng, others)
+    words = [
+        "../",
+        "/etc/passwd",
+        '"',
+        "|",
+        ",",
+        ";",
+        "\t",
+        "\0",
+        "split",
+        "label",
+        "path",
+        "\r",
+        "",
+    ]
+    place = rng.randrange(len(data) + 1)
+    word = rng.choice([*words, "x" * 200_000, "a/" * 3000, "\udcff"]).encode(
+        "utf-8", "surrogateescape"
+    )
+    return data[:place] + word + data[place + rng.choice((0, 1, 5)) :]
+
+
+def _shard_seeds() -> list[bytes]:
+    from cptools.artifacts.shards import write_shard
+
+    images = _small()
+    seeds = []
+    for classes in (("disk", "ring"), ()):
+        stream = io.BytesIO()
+        write_shard(images.train_images, images.train_labels, classes, stream)
+        seeds.append(stream.getvalue()[: 512 * 40] + bytes(1024))
+    return seeds
+
+
+def _table_seeds() -> list[bytes]:
+    from cptools.artifacts.tables import write_parquet
+
+    images = _small()
+    seeds = []
+    for classes in (("disk", "ring"), ()):
+        stream = io.BytesIO()
+        write_parquet(images.train_images, images.train_labels, classes, stream)
+        seeds.append(stream.getvalue())
+    return seeds
+
+
+def _arrow_seeds() -> list[bytes]:
+    import pyarrow
+    import pyarrow.parquet
+
+    seeds = []
+    for data in _table_seeds():
+        table = pyarrow.parquet.read_table(io.BytesIO(data))
+        stream = io.BytesIO()
+        with pyarrow.ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table, max_chunksize=3)
+        seeds.append(stream.getvalue())
+    return seeds
+
+
+def _read_dataset(data: bytes, *, name: str) -> None:
+    """As `cp-dataset` reads it; a list has a picture beside it."""
+    from cptools.artifacts.formats import find
+
+    folder = _folder() / "data"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.png").write_bytes(_pictures()["png"])
+    path = _file(data, f"data/{name}")
+    found = find(path)
+    for labels in (found.train, found.test):
+        assert labels is None or all(0 <= label < len(found.classes) for label in labels), "labels"
+    rows = np.arange(len(found.train))[:50]
+    tests = np.arange(0 if found.test is None else len(found.test))[:50]
+    with mock.patch.object(pictures, "_MAX_PIXELS", 4 << 20):
+        images = found.read(rows, tests, 4)
+    assert images.shape == (len(rows) + len(tests), 3, 4, 4), "another size"
+    assert images.dtype == np.uint8, "no bytes"
+
+
 TARGETS: dict[str, Target] = {
     "artifact": Target(
         lambda: list(map(to_bytes, _artifacts())), read_artifact, change_artifact, 60
@@ -503,7 +630,15 @@ TARGETS: dict[str, Target] = {
     "picture": Target(lambda: list(_pictures().values()), _read_picture, _change_picture, 5),
     "zip": Target(_zip_seeds, _read_images, _change_zip, 3),
     "tar": Target(_tar_seeds, _read_images, _change_tar, 3),
+    "arrays": Target(_arrays_seeds, partial(_read_dataset, name="x.npz"), _change_arrays, 3),
+    "list": Target(_list_seeds, partial(_read_dataset, name="x.csv"), _change_list, 3),
+    "shard": Target(_shard_seeds, partial(_read_dataset, name="x.tar"), _change_tar, 3),
     "pth": Target(partial(_torch_seeds, is_legacy=False), _read_torch, _change_zip, 3),
     "pt": Target(partial(_torch_seeds, is_legacy=True), _read_torch, change_bytes, 2),
 }
+if find_spec("pyarrow") is not None:
+    TARGETS |= {
+        "table": Target(_table_seeds, partial(_read_dataset, name="x.parquet"), change_bytes, 3),
+        "arrow": Target(_arrow_seeds, partial(_read_dataset, name="x.arrow"), change_bytes, 3),
+    }
 """By name; those with torch last, so that the others are measured without it."""

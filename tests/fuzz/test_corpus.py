@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from fuzzing import problem_of
 
-from cptools.artifacts import containers, images
+from cptools.artifacts import containers, pictures
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.foreign import kind_of, read_npy
 from cptools.artifacts.images import list_images, read_images
@@ -52,6 +52,8 @@ def refuse(read, data, message):
 @pytest.mark.parametrize("file", FILES)
 def test_files(file):
     name, _ = file.split("/")
+    if name not in fuzz_targets.TARGETS:
+        pytest.skip("its package is not installed")
     assert problem_of(fuzz_targets.TARGETS[name].read, (CORPUS / file).read_bytes())[0] == ""
 
 
@@ -273,7 +275,7 @@ def png(width, height):
 @pytest.mark.parametrize("size", [(12000, 9001), (12000, 12000), (2**31 - 1, 2**31 - 1)])
 def test_pixels(folder, monkeypatch, size):
     """As many as photographs have, a hundredth of it here, are taken, and more are not."""
-    monkeypatch.setattr(images, "_MAX_PIXELS", images._MAX_PIXELS // 100)
+    monkeypatch.setattr(pictures, "_MAX_PIXELS", pictures._MAX_PIXELS // 100)
     width, height = (n // 10 if n < 2**20 else n for n in size)
     data = png(width, height if height < 2**20 else 0)
     if height >= 2**20:

@@ -14,7 +14,9 @@ AROUND = ("state_dict", "model", "module", "encoder", "backbone", "encoder_q")
 _NAMED = 6  # tensors that a message lists
 
 
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+def load_weights(
+    network: nn.Module, tensors: Mapping[str, Tensor], name: str, parameter: str = "init"
+) -> None:
     """Load the tensors that a network has from those of a file.
 
     The words `AROUND` are taken off the names, as many as fit the network best. Tensors that are in
@@ -24,6 +26,7 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -
         network: whose parameters and buffers are replaced, or none of them.
         tensors: by name, on the CPU.
         name: of the network, for messages.
+        parameter: that the tensors came by, for messages.
 
     Raises:
         ValueError: no tensor is the network's, or one has another shape or is not finite.
@@ -33,22 +36,25 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -
     found = {key: tensors[prefix + key] for key in wanted if prefix + key in tensors}
     if not found:
         raise ValueError(
-            f"`init` holds no tensor of {name}, but {_list(list(tensors))}; give weights of {name}"
+            f"`{parameter}` holds no tensor of {name}, but {_list(list(tensors))}; give weights of"
+            f" {name}"
         )
     for key, tensor in found.items():
         if tensor.shape != wanted[key].shape:
             raise ValueError(
-                f"`init`: {key} is {list(tensor.shape)}, in {name} here {list(wanted[key].shape)};"
+                f"`{parameter}`: {key} is {list(tensor.shape)}, in {name} here"
+                f" {list(wanted[key].shape)};"
                 f" give weights of the same `encoder`, `width` and image size"
             )
         if not bool(tensor.isfinite().all()):
-            raise ValueError(f"`init`: {key} is not finite; give other weights")
+            raise ValueError(f"`{parameter}`: {key} is not finite; give other weights")
     missing = [k for k in wanted if k not in found and not k.endswith("num_batches_tracked")]
     unused = [key for key in tensors if key.removeprefix(prefix) not in found]
     told = {f"not in {name}": unused, "not in the file, and drawn from the seed": missing}
     if unused or missing:
         _log.warning(
-            "`init`: %d tensors loaded; %s",
+            "`%s`: %d tensors loaded; %s",
+            parameter,
             len(found),
             "; ".join(f"{what}: {_list(names)}" for what, names in told.items() if names),
         )

@@ -55,6 +55,7 @@ class Problem:
         init: where the delta starts, float32 [K, 3, H, W] in [-1, 1], units of epsilon; None for
             the attack's own start.
         bf16: compute networks in bfloat16.
+        weights: that the attacker's encoder starts from in place of the seed's, by name.
 
     Raises:
         ValueError: images, labels or delta are not of these kinds, or a value is out of range.
@@ -70,6 +71,7 @@ class Problem:
     seed: int = 0
     init: Tensor | None = None
     bf16: bool = False
+    weights: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no poison can be made of; hold epsilon as a Fraction."""
@@ -196,5 +198,6 @@ def attacker(problem: Problem, alg: str, values: Mapping[str, Any]) -> tuple[Lea
         seed=problem.seed,
         role="attacker",
         size=size,
+        weights=problem.weights,
     )
     return learner, build_views(settings, size=size, mean=problem.mean, std=problem.std)

@@ -1,0 +1,209 @@
+"""Pictures decoded to 8-bit RGB, several at a time, within bounds of memory."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cptools.artifacts.containers import one_line
+from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.signatures import looks_like
+
+Pixels = NDArray[np.uint8]
+
+_BATCH_BYTES = 256 << 10  # encoded bytes handed to a thread at a time
+_MAX_PIXELS = 128 << 20  # of a picture, 12 bytes of memory each; phones take up to 108 million
+_LARGE_PIXELS = 16 << 20  # from which pictures are decoded one at a time, whatever the threads
+_one_large = Lock()
+
+
+def is_picture(name: str) -> bool:
+    """Whether the suffix of a file's name is that of an image format that is read here."""
+    return os.path.splitext(name)[1].lower() in _formats()  # noqa: PTH122 (names in archives)
+
+
+def decode_pictures(
+    path: Path | str,
+    names: Sequence[str],
+    files: Iterable[tuple[int, bytes]],
+    *,
+    size: int | None,
+) -> Pixels:
+    """Decode pictures.
+
+    Any mode becomes 8-bit RGB: alpha is dropped, 16-bit gray is scaled, JPEG photographs are
+    turned upright by their EXIF orientation, of an animation the first frame is taken.
+
+    Args:
+        path: Where they are from, for messages.
+        names: Their names by row, for messages.
+        files: Row and encoded bytes of each, in any order; a row that is left out is an error.
+        size: Height and width of the result, >= 1: the central square, resized by Lanczos. None
+            takes the pixels as they are; all images must then have one size.
+
+    Returns:
+        uint8 (N, 3, H, W), N = len(names).
+
+    Raises:
+        ArtifactError: A picture is missing, broken, too large, or differs in size.
+        ValueError: `size` is below 1.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"expected size at least 1, got {size}")
+    first = -1
+    images: Pixels = np.empty((0, 3, 0, 0), dtype=np.uint8)
+    left = set(range(len(names)))
+    with _quiet_pillow():
+        for row, pixels in _decoded(path, names, files, size):
+            height, width, _ = pixels.shape
+            if first < 0:
+                first = row
+                images = np.empty((len(names), 3, height, width), dtype=np.uint8)
+            elif (height, width) != images.shape[2:]:
+                raise ArtifactError(
+                    f"{path}: images differ in size ({names[first]} is"
+                    f" {images.shape[3]}x{images.shape[2]}, {names[row]} is {width}x{height});"
+                    " give --size to resize them"
+                )
+            images[row] = pixels.transpose(2, 0, 1)
+            left.discard(row)
+    if left:
+        raise ArtifactError(f"{path}: {names[min(left)]} has been removed; try again")
+    return images
+
+
+def resize_pixels(images: Pixels, size: int) -> Pixels:
+    """The central squares of images (N, H, W, 3), resized by Lanczos to (N, size, size, 3)."""
+    resized = np.empty((len(images), size, size, 3), dtype=np.uint8)
+    for row, pixels in enumerate(images):
+        resized[row] = np.asarray(_central_square(Image.fromarray(pixels), size))
+    return resized
+
+
+def encode_png(image: Pixels) -> bytes:
+    """An image (3, H, W) as PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@cache
+def _formats() -> dict[str, str]:
+    """Pillow's formats that are read here, by suffix.
+
+    EPS runs Ghostscript, WMF needs Windows; the stubs (BUFR, GRIB, HDF5, MPEG) decode nothing.
+    """
+    left_out = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FITS"}
+    suffixes = Image.registered_extensions()
+    return {k: f for k, f in suffixes.items() if f in Image.OPEN and f not in left_out}
+
+
+def _decoded(
+    path: Path | str, names: Sequence[str], files: Iterable[tuple[int, bytes]], size: int | None
+) -> Iterator[tuple[int, Pixels]]:
+    """(row, uint8 (H, W, 3)) of each file, in the order of the files.
+
+    This thread reads, a pool decodes (Pillow lets go of the interpreter's lock meanwhile); only a
+    few batches are under way at a time, so memory stays bounded.
+    """
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    waiting: deque[Future[list[tuple[int, Pixels]]]] = deque()
+
+    def decode(batch: list[tuple[int, bytes]]) -> list[tuple[int, Pixels]]:
+        return [(row, _decode(path, names[row], data, size)) for row, data in batch]
+
+    with ThreadPoolExecutor(threads or 1) as pool:
+        try:
+            for batch in _batches(files):
+                waiting.append(pool.submit(decode, batch))
+                if len(waiting) > 4 * (threads or 1):
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _batches(files: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    batch: list[tuple[int, bytes]] = []
+    held = 0
+    for row, data in files:
+        batch.append((row, data))
+        held += len(data)
+        if held >= _BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
+
+
+def _decode(path: Path | str, name: str, data: bytes, size: int | None) -> Pixels:
+    """One image, uint8 (H, W, 3)."""
+    try:
+        formats = tuple(sorted(set(_formats().values())))
+        with Image.open(io.BytesIO(data), formats=formats) as opened:
+            area = opened.width * opened.height
+            if area > _MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{opened.width}x{opened.height} pixels")
+            if size is not None:
+                opened.draft("RGB", (3 * size, 3 * size))  # JPEG: decoded at a half, a quarter, ...
+            with _one_large if area > _LARGE_PIXELS else nullcontext():
+                image = ImageOps.exif_transpose(opened) if "exif" in opened.info else opened
+                pixels: Pixels = np.asarray(_central_square(_rgb(image), size))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ArtifactError(
+            f"{path}: {name} is too large to decode ({one_line(error)}); make it smaller"
+        ) from None
+    except UnidentifiedImageError:
+        raise ArtifactError(
+            f"{path}: cannot decode {name} (it is {looks_like(data[:512])}); replace or remove it"
+        ) from None
+    except Exception as error:  # noqa: BLE001 (Pillow's decoders raise nearly anything)
+        raise ArtifactError(
+            f"{path}: cannot decode {name} ({one_line(error)}); replace or remove it"
+        ) from None
+    return pixels
+
+
+def _central_square(image: Image.Image, size: int | None) -> Image.Image:
+    if size is None or image.size == (size, size):
+        return image
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    return square.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip at 255
+        levels = np.asarray(image).astype(np.int32).clip(0, 65535)
+        levels += 128
+        levels //= 257
+        image = Image.fromarray(levels.astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels")
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Pillow's size limit is checked in `_decode`; its other remarks are not for our users."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\..*")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
