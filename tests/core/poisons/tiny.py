@@ -21,7 +21,7 @@ IMAGES = torch.randint(
 IMAGES[IMAGES == 8], IMAGES[IMAGES == 247] = 9, 246
 SMALL: dict[str, Any] = {
     "width": 2, "head_hidden": 8, "head_dim": 6, "queue_size": 7, "batch_size": 4, "local_size": 5,
-    "rounds": 3, "model_steps": 2, "noise_steps": 2, "pgd_steps": 2, "epochs": 2, "patch_size": 3,
+    "rounds": 2, "model_steps": 1, "noise_steps": 2, "pgd_steps": 2, "epochs": 2, "patch_size": 3,
     "stop_error": 0.0, "noise_draws": 2, "adv_steps": 1, "least_response": 0.5,
 }  # fmt: skip
 DRAWN = ("lsp", "autoregressive", "one-pixel")  # not learned: in one round, from no start
