@@ -1,8 +1,9 @@
 """The effect itself: poison lowers the probe of its victims, random noise does not.
 
 On the built-in low-contrast shapes. The long form has the settings of `--recipe quick`, over five
-seeds as `examples/shapes.sh` measures them (examples/results/shapes); the short one trains fewer
-victims for fewer epochs. Victims train side by side, a thread each.
+seeds as `examples/shapes.sh` measures them (examples/results/shapes); the short one takes poison
+that ships (examples/poisons) and trains one victim of each kind for fewer epochs. Victims train
+side by side, a thread each.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -18,6 +20,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from cptools.artifacts.schema import Delta
+from cptools.artifacts.stream import open_artifact
 from cptools.core import recipes
 from cptools.core.algorithms.base import Algorithm
 from cptools.core.build import build_learner, build_views
@@ -41,6 +45,7 @@ FIVE = range(5)
 CONDITIONS = ("poison", "clean", "noise")
 EPSILON = Fraction(8, 255)
 CPU = torch.device("cpu")
+POISONS = Path(__file__).parents[2] / "examples" / "poisons"
 Accuracies = dict[str, float]
 Measure = Callable[[Algorithm, Tensor, Tensor, Tensor, Tensor], ProbeResult]
 
@@ -98,11 +103,16 @@ def accuracy(
 
 
 def training_pictures(condition: str, attacker: str, problem: Problem) -> Tensor:
-    """Clean, with random noise, or poisoned by an attack of the quick recipe."""
+    """Clean, with random noise, or poisoned: by an attack of the quick recipe or a file."""
     if condition == "clean":
         return problem.images
     if condition == "noise":
         delta = random_noise(problem.images.shape, stream(problem.seed, "noise"))
+    elif attacker.endswith(".safetensors"):
+        shipped = open_artifact(POISONS / attacker, expect=("delta",)).read()
+        assert isinstance(shipped, Delta)
+        values = torch.from_numpy(shipped.delta).float()
+        return poison_uint8(problem.images, values, problem.labels, EPSILON)
     else:
         settings = {"alg": attacker, **ATTACKS[attacker].settings("quick", "sample")}
         attack: Poisoning = load(ATTACKS[attacker].build)(problem, settings)
@@ -130,10 +140,14 @@ def own_classifier(
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize(
-    ("seeds", "epochs"), [((1,), 30), pytest.param(FIVE, 50, marks=pytest.mark.long)]
+    ("attacker", "seeds", "epochs"),
+    [
+        ("simclr-class.delta.safetensors", (1,), 30),
+        pytest.param("simclr", FIVE, 50, marks=pytest.mark.long),
+    ],
 )
-def test_poison_lowers_the_probe_and_random_noise_does_not(seeds, epochs):
-    runs = effect("simclr", "simclr", probe, seeds, epochs)
+def test_poison_lowers_the_probe_and_random_noise_does_not(attacker, seeds, epochs):
+    runs = effect(attacker, "simclr", probe, seeds, epochs)
     mean = {condition: fmean(run[condition] for run in runs) for condition in CONDITIONS}
     assert mean["clean"] > 75
     assert mean["clean"] - mean["noise"] < 4
@@ -144,10 +158,16 @@ def test_poison_lowers_the_probe_and_random_noise_does_not(seeds, epochs):
 @pytest.mark.slow
 @pytest.mark.timeout(2700)
 @pytest.mark.parametrize(
-    ("seeds", "epochs"), [((0,), 20), pytest.param(FIVE, 30, marks=pytest.mark.long)]
+    ("attacker", "seeds", "epochs"),
+    [
+        ("unlearnable-class.delta.safetensors", (0,), 20),
+        pytest.param("unlearnable", FIVE, 30, marks=pytest.mark.long),
+    ],
 )
-def test_unlearnable_noise_destroys_supervised_learning_and_random_noise_does_not(seeds, epochs):
-    for run in effect("unlearnable", "supervised", own_classifier, seeds, epochs):
+def test_unlearnable_noise_destroys_supervised_learning_and_random_noise_does_not(
+    attacker, seeds, epochs
+):
+    for run in effect(attacker, "supervised", own_classifier, seeds, epochs):
         assert run["clean"] > 90
         assert run["clean"] - run["noise"] < 5
         assert run["noise"] - run["poison"] > 30
