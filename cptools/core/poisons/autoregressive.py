@@ -17,7 +17,7 @@ the L-infinity ball is cut off, and the noise is no longer autoregressive there:
 instead of all.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,14 +25,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cptools.core.checks import check_number
-from cptools.core.poisons.base import Problem, Round
+from cptools.core.poisons.at_once import AtOnce
+from cptools.core.poisons.base import Problem
 from cptools.core.poisons.budget import project
 from cptools.core.random import stream
 
 WINDOW = 3
-CROP = (
-    4  # rows and columns at the start of the noise that are left out, the Gaussian ones among them
-)
+CROP = 4  # rows and columns at the start that are left out, the Gaussian ones among them
 SIDE = 36  # of the noise by which processes are chosen, before the crop
 TRIALS = 3  # pieces of noise by which a process is judged
 LARGEST = 50.0  # L2 norm of each of them, at most
@@ -117,7 +116,7 @@ def processes(num_classes: int, generator: torch.Generator, *, least_response: f
     )
 
 
-class Autoregressive:
+class Autoregressive(AtOnce):
     """The whole poison in one round.
 
     Args:
@@ -130,21 +129,16 @@ class Autoregressive:
         ValueError: the problem is not sample-wise, or a number is out of range.
     """
 
-    total = 1
-
     def __init__(self, problem: Problem, *, rms: float, least_response: float):
         if problem.mode != "sample":
             raise ValueError("AR draws its noise image by image; give `mode=sample`")
         check_number("rms", rms)
         check_number("least_response", least_response)
-        self.problem, self.rms, self.least_response = problem, rms, least_response
-        self.delta = torch.zeros(problem.shape, device=problem.images.device)
-        self.round = 0
+        super().__init__(problem)
+        self.rms, self.least_response = rms, least_response
 
-    def run(self) -> Iterator[Round]:
+    def make(self) -> None:
         """Draw the processes, and the noise of one class after the other."""
-        if self.round:
-            return
         problem = self.problem
         generator = stream(problem.seed, "delta")
         drawn = processes(problem.num_classes, generator, least_response=self.least_response).to(
@@ -160,17 +154,6 @@ class Autoregressive:
             noise *= scale / noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
             if problem.epsilon:
                 self.delta[rows] = project(noise / float(problem.epsilon))
-        self.round = 1
-        yield Round(1)
-
-    def state(self) -> dict[str, Tensor]:
-        """Every tensor that a checkpoint needs."""
-        return {"delta": self.delta, "round": torch.tensor(self.round)}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Carry on after the round that `state` was taken at."""
-        self.delta.copy_(tensors["delta"])
-        self.round = int(tensors["round"])
 
 
 def autoregressive(problem: Problem, values: Mapping[str, Any]) -> Autoregressive:

@@ -6,14 +6,15 @@ up to a patch of the image, and the whole scaled to a fixed L2 norm.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cptools.core.checks import check_number, check_whole
-from cptools.core.poisons.base import Problem, Round
+from cptools.core.poisons.at_once import AtOnce
+from cptools.core.poisons.base import Problem
 from cptools.core.poisons.budget import project
 from cptools.core.random import stream
 
@@ -52,7 +53,7 @@ def clusters(labels: Tensor, num_classes: int, dim: int, generator: torch.Genera
     return points
 
 
-class LinearSeparable:
+class LinearSeparable(AtOnce):
     """The whole poison in one round.
 
     Args:
@@ -62,21 +63,16 @@ class LinearSeparable:
             of the number of values in an image. What leaves the L-infinity ball is cut off.
     """
 
-    total = 1
-
     def __init__(self, problem: Problem, *, patch_size: int, rms: float):
         if problem.mode != "sample":
             raise ValueError("LSP draws its noise image by image; give `mode=sample`")
         check_whole("patch_size", patch_size, 1)
         check_number("rms", rms)
-        self.problem, self.patch_size, self.rms = problem, patch_size, rms
-        self.delta = torch.zeros(problem.shape, device=problem.images.device)
-        self.round = 0
+        super().__init__(problem)
+        self.patch_size, self.rms = patch_size, rms
 
-    def run(self) -> Iterator[Round]:
+    def make(self) -> None:
         """Draw the noise."""
-        if self.round:
-            return
         problem = self.problem
         num, channels, height, width = problem.shape
         rows, columns = math.ceil(height / self.patch_size), math.ceil(width / self.patch_size)
@@ -94,17 +90,6 @@ class LinearSeparable:
         noise = noise / length * (self.rms / 255 * math.sqrt(channels * height * width))
         if problem.epsilon:
             self.delta.copy_(project(noise / float(problem.epsilon)))
-        self.round = 1
-        yield Round(1)
-
-    def state(self) -> dict[str, Tensor]:
-        """Every tensor that a checkpoint needs."""
-        return {"delta": self.delta, "round": torch.tensor(self.round)}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Carry on after the round that `state` was taken at."""
-        self.delta.copy_(tensors["delta"])
-        self.round = int(tensors["round"])
 
 
 def lsp(problem: Problem, values: Mapping[str, Any]) -> LinearSeparable:

@@ -11,14 +11,15 @@ class is 1 or -1 at its pixel, which sets the pixel to the color whatever it was
 epsilon it moves towards the color by so much.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cptools.core.checks import to_float
-from cptools.core.poisons.base import Problem, Round
+from cptools.core.poisons.at_once import AtOnce
+from cptools.core.poisons.base import Problem
 
 _SMALL = 1e-12  # keeps the ratio finite where a pixel is the same in all images of a class
 
@@ -45,7 +46,7 @@ def score(x: Tensor, targets: Tensor) -> Tensor:
     return torch.stack(scores)
 
 
-class OnePixel:
+class OnePixel(AtOnce):
     """The whole poison in one round.
 
     Args:
@@ -55,19 +56,13 @@ class OnePixel:
         ValueError: the problem is not class-wise.
     """
 
-    total = 1
-
     def __init__(self, problem: Problem):
         if problem.mode != "class":
             raise ValueError("OPS has one pixel for each class; give `mode=class`")
-        self.problem = problem
-        self.delta = torch.zeros(problem.shape, device=problem.images.device)
-        self.round = 0
+        super().__init__(problem)
 
-    def run(self) -> Iterator[Round]:
+    def make(self) -> None:
         """Find the pixel of one class after the other."""
-        if self.round:
-            return
         problem = self.problem
         _, channels, height, width = problem.shape
         targets = colors(channels).to(self.delta.device)
@@ -85,17 +80,6 @@ class OnePixel:
             color, row, column = (int(i) for i in (found == found.max()).nonzero()[0])
             taken[color, row, column] = True
             self.delta[label, :, row, column] = 2 * targets[color] - 1
-        self.round = 1
-        yield Round(1)
-
-    def state(self) -> dict[str, Tensor]:
-        """Every tensor that a checkpoint needs."""
-        return {"delta": self.delta, "round": torch.tensor(self.round)}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Carry on after the round that `state` was taken at."""
-        self.delta.copy_(tensors["delta"])
-        self.round = int(tensors["round"])
 
 
 def one_pixel(problem: Problem, _: Mapping[str, Any]) -> OnePixel:
