@@ -152,12 +152,19 @@ def _entries(command: Any) -> str:
     return "".join(_entry(command.name, p) for p in parameters)
 
 
+LONGEST = 150  # characters of a list of choices that stands behind its option
+
+
 def _entry(command: str, parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f".TP\n\\fI{plain(_metavar(parameter))}\\fR\n{filled(parameter.help)}"
     names = ", ".join(f"\\fB{plain(option)}\\fR" for option in parameter.opts)
-    value = "" if _is_flag(parameter) else f" \\fI{plain(_metavar(parameter))}\\fR"
+    metavar = "" if _is_flag(parameter) else _metavar(parameter)
     facts = [*_facts(parameter), *_recipes(command, parameter.name)]
+    if len(metavar) > LONGEST:
+        facts.append(f"One of {metavar.replace('|', ', ')}.")
+        metavar = "NAME"
+    value = f" \\fI{plain(metavar)}\\fR" if metavar else ""
     return f".TP\n{names}{value}\n{filled(' '.join([parameter.help, *facts]))}"
 
 

@@ -243,7 +243,7 @@ def _guard(name: str) -> Iterator[None]:
             yield
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except typer.Exit:
+    except (typer.Exit, GeneratorExit):  # the latter: a signal came before the body began
         raise
     except BaseException as error:  # noqa: BLE001 - here everything ends
         code = _end(name, error)

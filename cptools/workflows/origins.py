@@ -50,7 +50,6 @@ def check_source(source: "Source", cache: Path, side: int) -> dict[str, Any]:
     if options.get("size", side) != side:
         raise ValueError(f"`size={options['size']}` is not the {side} pixels that the file tells")
     if source.name.startswith("/"):
-        _say_reading(source.name)
         _check_paths(source.name)
     elif source.name.startswith(recorded.HUB):
         raise ValueError("nothing is downloaded because a file names it")
@@ -107,19 +106,25 @@ def _check_paths(name: str) -> None:
 
     if "\0" in name:
         raise ValueError("it is no path of a dataset")
-    for path in named_files(name):
-        _check_path(str(path))
-        if path.suffix.lower() in SUFFIXES:  # the files that it lists are below its folder
-            _check_path(str(path.parent))
+    paths = named_files(name)
+    paths += [path.parent for path in paths if path.suffix.lower() in SUFFIXES]  # what they list
+    roots = [_root(path) for path in paths]
+    _say_reading(name)
+    for root in roots:
+        _check_links(root)
 
 
-def _check_path(name: str) -> None:
-    root = os.path.realpath(name)
-    if "\0" in name or root == "/":
+def _root(path: Path) -> str:
+    root = os.path.realpath(path)
+    if root == "/":
         raise ValueError("it is no path of a dataset")
     mode = Path(root).stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ValueError("it is neither a regular file nor a folder")
+    return root
+
+
+def _check_links(root: str) -> None:
     num = 0
     for folder, folders, files in os.walk(root):  # of a file there is nothing to walk
         num += len(folders) + len(files)

@@ -80,7 +80,9 @@ def test_only_supervised_learning_uses_labels(make, tmp_path, files, alg):
         ]
         for path in (files / "clean.safetensors", tmp_path / "one")
     ]
-    assert np.array_equal(*curves) == (alg not in ("supervised", "supcon", "ueraser", "vespr"))
+    assert np.array_equal(*curves) == (
+        alg not in ("supervised", "advsupervised", "supcon", "ueraser", "vespr")
+    )
 
 
 def test_watching_the_clean_images(make, same_again, tmp_path, files):

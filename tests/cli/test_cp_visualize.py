@@ -142,7 +142,8 @@ def test_pictures_are_read_by_another_tool(tool, tmp_path, pictures):
     )
     archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
     message = (
-        f"{archive} is an archive; make a dataset from it: cp-dataset {archive} | cp-visualize"
+        f"{archive} is an archive or a list; make a dataset from it: cp-dataset {archive} |"
+        " cp-visualize"
     )
     tool("cp-visualize", archive).refused(message)
 

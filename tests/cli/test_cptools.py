@@ -210,7 +210,7 @@ sys.exit(run(app))
     ("rest", "code", "out", "err"),
     [
         ("| head -c 10 | wc -c", 141, "10\n", ""),
-        (">&-", 2, "", "cp-demo: error: standard output is closed; use -o FILE or a pipe\n"),
+        (">&-", 2, "", "cp-demo: error: standard output is closed; give it a file or a pipe\n"),
         (
             "> /dev/full",
             1,

@@ -259,7 +259,7 @@ def test_a_chain_starts_without_input(bash, files, tmp_path, redirection, told):
 def test_closed_standard_output(bash, files):
     done = bash("cp-dataset clean.safetensors >&-", files)
     assert done.returncode == 2
-    message = b"cp-dataset: error: standard output is closed; use -o FILE or a pipe\n"
+    message = b"cp-dataset: error: standard output is closed; give it a file or a pipe\n"
     assert done.stderr == message
 
 
