@@ -23,6 +23,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -385,6 +386,16 @@ def _signals() -> Iterator[None]:
         signal.signal(number, again)
         raise _Terminated(number)
 
+    def raise_again(dropped: "sys.UnraisableHookArgs") -> None:
+        # Python drops what is raised in some places, such as the callback of a weak reference.
+        if isinstance(dropped.exc_value, _Terminated):
+            number = dropped.exc_value.number
+            signal.signal(number, stop)
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+        else:
+            hook(dropped)
+
+    hook, sys.unraisablehook = sys.unraisablehook, raise_again
     before = {}
     with suppress(ValueError):  # only the main thread may
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -395,5 +406,6 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)

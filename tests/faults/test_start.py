@@ -32,6 +32,31 @@ sys.exit(dataset())
 """
 
 
+# Where Python drops what is raised: the signal comes while a weak reference is called back.
+DROPPED = """
+import os, signal, sys, time, weakref
+from cptools.cli._app import make_app, run, tool
+
+app = make_app("cp-demo")
+
+class Thing:
+    pass
+
+def call_back(_):
+    os.kill(os.getpid(), signal.{signal})
+    time.sleep(0)
+
+@tool(app)
+def demo() -> None:
+    thing = Thing()
+    reference = weakref.ref(thing, call_back)
+    del thing
+    time.sleep(20)
+
+sys.exit(run(app, []))
+"""
+
+
 def python(program, *, limit="", trap=""):
     """Run a program of Python under a shell's limits and ignored signals."""
     text = f'{limit or ":"}; {trap or ":"}; exec "$0" -c "$1"'
@@ -47,6 +72,12 @@ def python(program, *, limit="", trap=""):
 def test_a_signal_ends_it_without_a_word(program, name):
     done = python(program.format(signal=name))
     assert (done.returncode, done.stderr) == (-signal.Signals[name], "")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_python_drops_comes_again(name):
+    done = python(DROPPED.format(signal=name))
+    assert (done.returncode, done.stderr) == (128 + signal.Signals[name], "")
 
 
 def test_an_ignored_signal_stays_ignored():
