@@ -426,10 +426,10 @@ def test_tensors_at_odd_offsets_are_copied_to_aligned_memory():
 def test_kind_is_checked_before_the_payload(tmp_path):
     path = tmp_path / "a.safetensors"
     write_artifact(small(), path)
-    reader = open_artifact(path, expect=("dataset", "delta"))
-    assert (reader.kind, reader.nbytes) == ("dataset", 5 * 12 + 5 * 8)
-    assert reader.specs["train.images"].shape == (4, 3, 2, 2)
-    assert reader.header["name"] == "tiny"
+    with open_artifact(path, expect=("dataset", "delta")) as reader:
+        assert (reader.kind, reader.nbytes) == ("dataset", 5 * 12 + 5 * 8)
+        assert reader.specs["train.images"].shape == (4, 3, 2, 2)
+        assert reader.header["name"] == "tiny"
     with pytest.raises(
         ArtifactError, match=r"a\.safetensors: is of kind dataset; give one of .*encoder"
     ):
