@@ -16,11 +16,14 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import typer
+
 from cptools.cli._app import CLOSED_OUTPUT, UsageError, say
 from cptools.cli._failures import STDOUT
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Artifact
+    from cptools.reports.report import Report
 
 BUILT_IN = "shapes"
 PATIENCE = 2.0  # seconds before a silent pipe is explained
@@ -204,6 +207,27 @@ def deliver(artifact: "Artifact", path: str, *, o: str | None, quiet: bool = Fal
 
     with _named(path, o=o, quiet=quiet) as name:
         write_artifact(artifact, name)
+
+
+def check_report_output(output: str | None) -> None:
+    """Make sure, before any work, that `deliver_report` can write to what `-o` said."""
+    from cptools.artifacts.atomic import check_writable
+
+    if output not in (None, "-"):
+        check_writable(output)
+
+
+def deliver_report(report: "Report", output: str | None, *, as_json: bool) -> None:
+    """Write a report: JSON lines to a file or a pipe, sentences to a terminal."""
+    from cptools.artifacts.atomic import atomic_write
+
+    if output not in (None, "-"):
+        with atomic_write(output) as file:
+            file.write(report.to_json().encode())
+    elif as_json or output == "-" or not sys.stdout.isatty():
+        typer.echo(report.to_json(), nl=False)
+    else:
+        typer.echo(str(report))
 
 
 @contextmanager

@@ -9,7 +9,14 @@ import typer
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, tool
 from cptools.cli._progress import bar
-from cptools.cli._streams import check_one_stdin, deliver, plan_output, resolve_input
+from cptools.cli._streams import (
+    check_one_stdin,
+    check_report_output,
+    deliver,
+    deliver_report,
+    plan_output,
+    resolve_input,
+)
 from cptools.core.algorithms import ALGORITHMS  # noqa: TID253 - a registry, without torch
 from cptools.core.defenses import DEFENSES, Defense  # noqa: TID253 - a registry, without torch
 from cptools.core.settings import Setting  # noqa: TID253 - without torch
@@ -156,7 +163,6 @@ def _recommend(
     quiet: bool,
 ) -> None:
     """Write the report of `cp.recommend`: JSON lines, or a table on a terminal."""
-    from cptools.artifacts.atomic import atomic_write, check_writable
     from cptools.workflows.recommend import recommend
 
     given = [name for name, value in typed.items() if value is not None and value is not False]
@@ -170,8 +176,7 @@ def _recommend(
         end_dry_run({"victim": alg, "epochs": settings["epochs"], "seed": seed})
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
     check_one_stdin(input=path, trusted=trusted)
-    if output not in (None, "-"):
-        check_writable(output)
+    check_report_output(output)
     reader = FileReader(path)
     clean = None if trusted is None else open_dataset(trusted)
     report = recommend(
@@ -183,13 +188,7 @@ def _recommend(
         device=device,
         progress=bar(quiet=quiet),
     )
-    if output not in (None, "-"):
-        with atomic_write(output) as file:
-            file.write(report.to_json().encode())
-    elif as_json or output == "-" or not sys.stdout.isatty():
-        typer.echo(report.to_json(), nl=False)
-    else:
-        typer.echo(str(report))
+    deliver_report(report, output, as_json=as_json)
 
 
 def read_steps(typed: Mapping[str, Any]) -> "Sequence[Step]":

@@ -8,7 +8,12 @@ import typer
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, tool
 from cptools.cli._progress import bar
-from cptools.cli._streams import check_one_stdin, resolve_input
+from cptools.cli._streams import (
+    check_one_stdin,
+    check_report_output,
+    deliver_report,
+    resolve_input,
+)
 from cptools.core.recipes import (  # noqa: TID253 - without torch
     PROBE_METHODS,
     PROBE_SETTINGS,
@@ -127,12 +132,10 @@ def probe(
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
     check_one_stdin(input=path, dataset=dataset)
 
-    from cptools.artifacts.atomic import atomic_write, check_writable
     from cptools.artifacts.schema import Dataset, Encoder
     from cptools.artifacts.stream import open_artifact
 
-    if output not in (None, "-"):
-        check_writable(output)
+    check_report_output(output)
     reader = open_artifact(path, expect=("encoder", "dataset"))
     method = "audit" if audit else method
     choose_method(method, reader.kind, str(reader.header.get("algorithm")))
@@ -160,13 +163,7 @@ def probe(
         progress=bar(quiet=quiet),
         **typed,
     )
-    if output not in (None, "-"):
-        with atomic_write(output) as file:
-            file.write(report.to_json().encode())
-    elif as_json or output == "-" or not sys.stdout.isatty():
-        typer.echo(report.to_json(), nl=False)
-    else:
-        typer.echo(str(report))
+    deliver_report(report, output, as_json=as_json)
 
 
 def main() -> None:
