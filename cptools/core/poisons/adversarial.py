@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from cptools.core.checks import check_number, check_whole, to_float
-from cptools.core.poisons.base import Problem, Round, attacker
+from cptools.core.poisons.base import Problem, Round, attacker, progress, restore_progress
 from cptools.core.poisons.budget import perturb, pgd_step, project
 from cptools.core.random import stream
-from cptools.core.training import Learner, Pretraining, mean_loss, with_prefix, without_prefix
+from cptools.core.training import Learner, Pretraining, mean_loss
 from cptools.core.views import Views
 
 Objective = Callable[[Learner, Tensor, Tensor, Views, torch.Generator], Tensor]
@@ -105,15 +105,12 @@ class ReferencePGD:
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a checkpoint needs."""
-        progress = {"delta": self.delta, "round": torch.tensor(self.round)}
-        return self.reference.state() | with_prefix("poison", progress)
+        return self.reference.state() | progress(self)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Carry on after the rounds that `state` was taken at."""
         self.reference.restore(tensors)
-        progress = without_prefix("poison", tensors)
-        self.delta.copy_(progress["delta"])
-        self.round = int(progress["round"])
+        restore_progress(self, tensors)
 
 
 def reference_training(

@@ -19,7 +19,7 @@ from cptools.core.checks import (
 )
 from cptools.core.epsilon import Epsilon, parse_epsilon
 from cptools.core.settings import Settings
-from cptools.core.training import Learner, batch_number
+from cptools.core.training import Learner, batch_number, with_prefix, without_prefix
 from cptools.core.views import Views
 
 
@@ -182,6 +182,18 @@ class Poisoning(Protocol):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Carry on after the rounds that `state` was taken at."""
+
+
+def progress(work: Poisoning) -> dict[str, Tensor]:
+    """What a checkpoint keeps of any attack, beside its learners."""
+    return with_prefix("poison", {"delta": work.delta, "round": torch.tensor(work.round)})
+
+
+def restore_progress(work: Poisoning, tensors: dict[str, Tensor]) -> None:
+    """Inverse of `progress`."""
+    kept = without_prefix("poison", tensors)
+    work.delta.copy_(kept["delta"])
+    work.round = int(kept["round"])
 
 
 def attacker(problem: Problem, alg: str, values: Mapping[str, Any]) -> tuple[Learner, Views]:

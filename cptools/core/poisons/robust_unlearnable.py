@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cptools.core.checks import check_number, check_whole, to_float
-from cptools.core.poisons.base import Problem, Round, attacker
+from cptools.core.poisons.base import Problem, Round, attacker, progress, restore_progress
 from cptools.core.poisons.budget import perturb, pgd_step
 from cptools.core.poisons.noise import random_noise
 from cptools.core.random import stream
@@ -26,8 +26,6 @@ from cptools.core.training import (
     cosine_lr,
     mean_loss,
     set_lr,
-    with_prefix,
-    without_prefix,
 )
 from cptools.core.views import Views
 
@@ -125,15 +123,12 @@ class RobustMinimization:
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a checkpoint needs."""
-        progress = {"delta": self.delta, "round": torch.tensor(self.round)}
-        return self.learner.state() | with_prefix("poison", progress)
+        return self.learner.state() | progress(self)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Carry on after the rounds that `state` was taken at."""
         self.learner.restore(tensors)
-        progress = without_prefix("poison", tensors)
-        self.delta.copy_(progress["delta"])
-        self.round = int(progress["round"])
+        restore_progress(self, tensors)
 
 
 def robust_unlearnable(problem: Problem, values: Mapping[str, Any]) -> RobustMinimization:

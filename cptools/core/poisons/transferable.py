@@ -19,7 +19,7 @@ from torch import Tensor
 from cptools.core.build import ALGORITHM_OPTIONS
 from cptools.core.checks import to_float
 from cptools.core.poisons.adversarial import next_class, reference_training
-from cptools.core.poisons.base import Problem, Round, attacker
+from cptools.core.poisons.base import Problem, Round, attacker, progress, restore_progress
 from cptools.core.poisons.budget import perturb, pgd_step, project
 from cptools.core.poisons.contrastive import Alternation, algorithm_1
 from cptools.core.random import stream
@@ -99,20 +99,17 @@ class Transferable:
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a checkpoint needs."""
-        progress = {"delta": self.delta, "round": torch.tensor(self.round)}
         return (
             with_prefix("reference", self.reference.state())
             | with_prefix("contrastive", self.learner.state())
-            | with_prefix("poison", progress)
+            | progress(self)
         )
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Carry on after the rounds that `state` was taken at."""
         self.reference.restore(without_prefix("reference", tensors))
         self.learner.restore(without_prefix("contrastive", tensors))
-        progress = without_prefix("poison", tensors)
-        self.delta.copy_(progress["delta"])
-        self.round = int(progress["round"])
+        restore_progress(self, tensors)
 
 
 def transferable(problem: Problem, values: Mapping[str, Any]) -> Transferable:
