@@ -26,6 +26,9 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 DRAWN = ("lsp", "autoregressive", "one-pixel")  # not learned: in one round, from no start
 EVERY_ATTACK = [(alg, mode) for alg, attack in ATTACKS.items() for mode in attack.modes]
+LATER = ("cmc", "simsiam", "barlow-twins", "vicreg", "nnclr", "moco-v3", "dino", "swav")
+"""Learners whose poison is SimCLR's or MoCo's but for the loss: in one mode, where it costs."""
+OF_ATTACKS = [(alg, mode) for alg, mode in EVERY_ATTACK if mode == "class" or alg not in LATER]
 
 
 def problem_of(mode: str = "sample", **changes: Any) -> Problem:
