@@ -126,6 +126,22 @@ def test_the_pipelines_parse_and_no_two_make_one_file(scale: str) -> None:
     assert [path for path, times in made.items() if times > 1] == []
 
 
+@pytest.mark.parametrize(
+    ("target", "dataset", "paper"),
+    [
+        ("table1", "shapes", "table1"),
+        ("table1", "cifar10", "table1"),
+        ("table1", "x/cifar100", "table1-cifar100"),
+        ("table1", "imagenet100-32.tar", "table1-imagenet100"),
+        ("table3", "cifar100", None),  # which the paper has of CIFAR-10 alone
+    ],
+)
+def test_a_table_stands_beside_the_papers_values_of_its_dataset(target, dataset, paper) -> None:
+    lines = commands(make("-n", target, f"DATASET={dataset}", "SEEDS=0", "OUT=out"))
+    told = {parse(words).get("paper") for words in lines if words[0] in ("cptools", "cp-visualize")}
+    assert told == {Path(f"paper/{paper}.json") if paper else None}
+
+
 @pytest.mark.parametrize("targets", [["all"], ["table8", "coresets"], ["audit"], ["figure8"]])
 def test_progress_counts_what_is_run(targets: list[str], tmp_path: Path) -> None:
     counting = tmp_path / "Makefile"
