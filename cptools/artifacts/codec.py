@@ -16,11 +16,13 @@ from cptools.artifacts.provenance import (
     source_to_json,
 )
 from cptools.artifacts.schema import (
+    ASSIGN,
     FAILURE,
     FORMAT,
     KINDS,
     UNCHANGED,
     Artifact,
+    Assigner,
     Checkpoint,
     Dataset,
     Delta,
@@ -36,7 +38,11 @@ _KEYS = {  # of the header, besides format, kind and history
     ),
     "checkpoint": ("command",),
 }
-_OPTIONAL = {"dataset": ("perturbations",)}  # left out where they are empty
+_OPTIONAL = {  # lists of names, left out where they are empty; and a delta's assigner
+    "dataset": ("perturbations",),
+    "delta": ("classes", "assigner"),
+}
+_ASSIGNER = ("architecture", "width", "mean", "std")
 _FLOATS = ("float32", "float16")
 
 
@@ -52,9 +58,18 @@ def encode(artifact: Artifact) -> dict[str, Any]:
         header["source"] = source_to_json(header["source"])
     for key in _OPTIONAL.get(artifact.kind, ()):
         if value := getattr(artifact, key):
-            header[key] = list(value)
+            header[key] = _assigner_to_json(value) if key == "assigner" else list(value)
     history = history_to_json(artifact.history)
     return {"format": FORMAT, "kind": artifact.kind, **header, "history": history}
+
+
+def _assigner_to_json(assigner: Assigner) -> dict[str, Any]:
+    return {
+        "architecture": assigner.architecture,
+        "width": assigner.width,
+        "mean": [float(v) for v in assigner.mean],
+        "std": [float(v) for v in assigner.std],
+    }
 
 
 def encode_failure(tool: str, reason: str) -> dict[str, Any]:
@@ -124,7 +139,10 @@ def build(decoded: Mapping[str, Any], arrays: dict[str, Array]) -> Artifact:
     if kind == "checkpoint":
         return Checkpoint(tensors=arrays, **values)
     if kind == "delta":
-        return Delta(delta=arrays["delta"], **values)
+        told = values.pop("assigner")
+        tensors = {name.removeprefix(ASSIGN): arrays[name] for name in arrays if name != "delta"}
+        assigner = None if told is None else Assigner(tensors, **told)
+        return Delta(delta=arrays["delta"], assigner=assigner, **values)
     named = {name.replace(".", "_"): array for name, array in arrays.items()}
     return Dataset(**{"train_index": None, **values, **named})
 
@@ -177,17 +195,50 @@ def _different(fields: Fields, key: str) -> tuple[str, ...]:
 
 
 def _delta(fields: Fields, specs: Mapping[str, Spec]) -> dict[str, Any]:
-    if 0 in _tensor(specs, "delta", _FLOATS, (None, 3, None, None)):
+    num, *sizes = _tensor(specs, "delta", _FLOATS, (None, 3, None, None))
+    if 0 in (num, *sizes):
         raise ArtifactError("the delta is empty; make the file again")
-    _refuse(specs.keys() - {"delta"})
+    assigner = None
+    if "assigner" in fields:
+        assigner = _assigner(fields, specs, num)
+    else:
+        _refuse(specs.keys() - {"delta"})
+    mode = fields.text("mode", "class|sample")
+    classes = _different(fields, "classes") if "classes" in fields else ()
+    if classes and (mode != "class" or len(classes) != num):
+        fields.fail("classes", f"is not a name for each of {num} rows of a class-wise delta")
+    if assigner and mode != "class":
+        fields.fail("assigner", "is given for a sample-wise delta")
     epsilon = fields.text("epsilon", r"[0-9]{1,20}(/0{0,20}[1-9][0-9]{0,20})?")
     if Fraction(epsilon) > 1:
         fields.fail("epsilon", "is more than 1")
     return {
-        "mode": fields.text("mode", "class|sample"),
+        "mode": mode,
         "epsilon": epsilon,
         "algorithm": fields.text("algorithm"),
         "dataset": fields.digest("dataset"),
+        "classes": classes,
+        "assigner": assigner,
+    }
+
+
+def _assigner(fields: Fields, specs: Mapping[str, Spec], num: int) -> dict[str, Any]:
+    """What a header says of the assigner of a delta with `num` rows."""
+    told = Fields(fields.raw("assigner"), "header.assigner", _ASSIGNER)
+    centers, backbone = f"{ASSIGN}centers", f"{ASSIGN}backbone."
+    if 0 in _tensor(specs, centers, ("float32",), (num, None)):
+        raise ArtifactError(f"tensor {centers!r} is empty; make the file again")
+    weights = {name for name in specs if name.startswith(backbone)}
+    for name in weights:
+        _tensor(specs, name, (*_FLOATS, "int64"), specs[name].shape)
+    if not weights:
+        raise ArtifactError("the assigner of the delta has no backbone; make the file again")
+    _refuse(specs.keys() - weights - {"delta", centers})
+    return {
+        "architecture": told.text("architecture"),
+        "width": told.integer("width"),
+        "mean": told.channels("mean", positive=False),
+        "std": told.channels("std", positive=True),
     }
 
 

@@ -15,12 +15,14 @@ from cptools.artifacts.frame import Array, blocks
 from cptools.artifacts.provenance import Entry, Input, Source
 
 __all__ = [
+    "ASSIGN",
     "FAILURE",
     "FORMAT",
     "KINDS",
     "UNCHANGED",
     "UNLABELED",
     "Artifact",
+    "Assigner",
     "Checkpoint",
     "Dataset",
     "Delta",
@@ -35,6 +37,8 @@ FAILURE = "failure"  # the kind of what a tool that failed sends down its pipe
 UNCHANGED = "none"  # the first of a dataset's `perturbations`
 
 UNLABELED = "unlabeled"  # the only class of images without labels
+
+ASSIGN = "assign."  # before the names of the tensors of a delta's assigner
 
 FORMAT = 2  # of the `cptools` header; 1, which had no checksum, is still read
 
@@ -144,16 +148,39 @@ class Dataset:
 
 
 @dataclass(frozen=True, eq=False)
+class Assigner:
+    """What finds the row of a class-wise delta for an image: the nearest center of its features.
+
+    Attributes:
+        tensors: `backbone.*` as of an encoder of the delta's images (floats or int64), and
+            `centers` float32 [K, D].
+        architecture: of the encoder, such as `resnet10`.
+        width: channels of its first stage.
+        mean: per-channel mean of its normalization, in [0, 1].
+        std: per-channel standard deviation of its normalization, in (0, 1].
+    """
+
+    tensors: dict[str, Array]
+    architecture: str
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
 class Delta:
     """Perturbations that poison a dataset: image + epsilon * delta.
 
     Attributes:
         delta: float32 or float16 [K,3,H,W] in [-1, 1], in units of epsilon.
-        mode: `class` (K is the number of classes) or `sample` (K is N).
+        mode: `class` (a row for each class or cluster) or `sample` (K is N).
         epsilon: L-infinity bound in [0, 1] pixel units as a fraction, such as `8/255`.
         algorithm: what made it, such as `byol`.
         dataset: digest of the clean dataset that it belongs to.
         history: the commands that made it, oldest first.
+        classes: names of the classes that the rows are of, K of them; empty where the rows are of
+            images or clusters, and in files of older versions.
+        assigner: what finds the row of an image where the rows are of clusters; or None.
     """
 
     kind: ClassVar[str] = "delta"
@@ -164,15 +191,20 @@ class Delta:
     algorithm: str
     dataset: str
     history: tuple[Entry, ...] = ()
+    classes: tuple[str, ...] = ()
+    assigner: Assigner | None = None
 
     def arrays(self) -> dict[str, Array]:
         """The tensors by their names in the file."""
-        return {"delta": self.delta}
+        tensors = {} if self.assigner is None else self.assigner.tensors
+        return {"delta": self.delta, **{ASSIGN + name: array for name, array in tensors.items()}}
 
     def check(self) -> None:
-        """Raise `ArtifactError` unless all of it is in [-1, 1]."""
+        """Raise `ArtifactError` unless all of it is in [-1, 1], and what assigns it is finite."""
         if not all(np.abs(block).max() <= 1 for block in blocks(self.delta)):  # false for NaN
             raise ArtifactError("the delta exceeds [-1, 1] or is not finite; make the file again")
+        if self.assigner is not None:
+            _check_finite(self.assigner.tensors, "make the file again")
 
     def summary(self) -> str:
         """Sizes in a few words."""
@@ -217,9 +249,7 @@ class Encoder:
 
     def check(self) -> None:
         """Raise `ArtifactError` unless every float is finite."""
-        for name, array in self.tensors.items():
-            if not all(np.isfinite(block).all() for block in blocks(array)):
-                raise ArtifactError(f"tensor {name!r} is not finite; did the training diverge?")
+        _check_finite(self.tensors, "did the training diverge?")
 
     def summary(self) -> str:
         """Sizes in a few words."""
@@ -260,6 +290,12 @@ class Checkpoint:
 Artifact = Dataset | Delta | Encoder | Checkpoint
 
 KINDS: dict[str, type[Artifact]] = {c.kind: c for c in (Dataset, Delta, Encoder, Checkpoint)}
+
+
+def _check_finite(tensors: dict[str, Array], remedy: str) -> None:
+    for name, array in tensors.items():
+        if not all(np.isfinite(block).all() for block in blocks(array)):
+            raise ArtifactError(f"tensor {name!r} is not finite; {remedy}")
 
 
 def _count(n: int, one: str, many: str) -> str:

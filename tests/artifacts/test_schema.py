@@ -8,8 +8,17 @@ import pytest
 from cptools.artifacts.codec import build, decode, encode
 from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.frame import layout
-from cptools.artifacts.history import dataset_digest
-from cptools.artifacts.schema import Checkpoint, Dataset, Delta, Encoder, Entry, Input, Source
+from cptools.artifacts.history import dataset_digest, digest
+from cptools.artifacts.schema import (
+    Assigner,
+    Checkpoint,
+    Dataset,
+    Delta,
+    Encoder,
+    Entry,
+    Input,
+    Source,
+)
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -37,6 +46,22 @@ PERTURBED = dataclasses.replace(
     test_perturbation=np.array([1]),
 )
 DELTA = Delta(np.zeros((2, 3, 2, 2), np.float32), "class", "8/255", "byol", DIGEST, HISTORY)
+NAMED = dataclasses.replace(DELTA, classes=("cat", "dog"))
+ASSIGNED = dataclasses.replace(
+    DELTA,
+    assigner=Assigner(
+        {
+            "backbone.conv1.weight": np.zeros((4, 3, 3, 3), np.float32),
+            "backbone.bn1.num_batches_tracked": np.array(3),
+            "centers": np.zeros((2, 5), np.float32),
+        },
+        architecture="resnet10",
+        width=4,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    ),
+)
+ASSIGNER = encode(ASSIGNED)["assigner"]
 ENCODER = Encoder(
     tensors={
         "backbone.conv1.weight": np.zeros((4, 3, 3, 3), np.float32),
@@ -69,7 +94,7 @@ def attempt(artifact, header=None, arrays=None):
 
 
 EVERY = pytest.mark.parametrize(
-    "artifact", [*ALL, PERTURBED], ids=lambda a: f"{a.kind}{len(a.arrays())}"
+    "artifact", [*ALL, PERTURBED, ASSIGNED], ids=lambda a: f"{a.kind}{len(a.arrays())}"
 )
 
 
@@ -80,7 +105,7 @@ def test_samples_are_valid(artifact):
 
 @EVERY
 def test_each_field_is_needed_and_no_other(artifact):
-    for key in encode(artifact):
+    for key in encode(artifact).keys() - {"assigner"}:
         with pytest.raises(ArtifactError, match=f"{key}|no format and kind"):
             attempt(artifact, {key: ...})
     with pytest.raises(ArtifactError, match="unknown field 'gift'"):
@@ -184,6 +209,27 @@ def test_endless_nesting_is_refused():
         (DELTA, {}, {"delta": np.full((2, 3, 2, 2), 1.001, np.float32)}, r"exceeds \[-1, 1\]"),
         (DELTA, {}, {"delta": np.full((2, 3, 2, 2), np.nan, np.float16)}, "not finite"),
         (DELTA, {}, {"delta": np.full((2, 3, 2, 2), -np.inf, np.float32)}, "not finite"),
+        (NAMED, {"classes": ["cat"]}, {}, "classes is not a name for each of 2 rows"),
+        (NAMED, {"classes": ["cat", "cat"]}, {}, "classes is not a list of different names"),
+        (NAMED, {"classes": []}, {}, "classes is not a list of names"),
+        (NAMED, {"mode": "sample"}, {}, "rows of a class-wise delta"),
+        (NAMED, {}, {"assign.centers": np.zeros((2, 5), np.float32)}, "'assign.centers' is not"),
+        (ASSIGNED, {"mode": "sample"}, {}, "assigner is given for a sample-wise delta"),
+        (ASSIGNED, {"assigner": ...}, {}, "'assign.backbone.* is not part"),
+        (ASSIGNED, {"assigner": None}, {}, "header.assigner is not an object"),
+        (ASSIGNED, {"assigner": ASSIGNER | {"width": 0}}, {}, "header.assigner.width"),
+        (ASSIGNED, {"assigner": ASSIGNER | {"std": [0, 1, 1]}}, {}, "header.assigner.std"),
+        (ASSIGNED, {"assigner": ASSIGNER | {"gift": 1}}, {}, "unknown field 'gift'"),
+        (ASSIGNED, {"assigner": {"width": 4}}, {}, "header.assigner.architecture is missing"),
+        (ASSIGNED, {}, {"assign.centers": None}, "'assign.centers' is missing"),
+        (ASSIGNED, {}, {"assign.centers": np.zeros((3, 5), np.float32)}, r"not float32\[2, any\]"),
+        (ASSIGNED, {}, {"assign.centers": np.zeros((2, 0), np.float32)}, "empty"),
+        (ASSIGNED, {}, {"assign.centers": np.full((2, 5), np.nan, np.float32)}, "not finite"),
+        (ASSIGNED, {}, {"assign.head.weight": np.zeros(2)}, "'assign.head.weight' is not part"),
+        (ASSIGNED, {}, {"assign.backbone.conv1.weight": np.zeros(2)}, "float64"),
+        (ASSIGNED, {}, {"assign.backbone.conv1.weight": np.float32([np.inf])}, "not finite"),
+        (ASSIGNED, {}, {"assign.backbone.conv1.weight": None,
+                        "assign.backbone.bn1.num_batches_tracked": None}, "has no backbone"),
         (ENCODER, {"width": 0}, {}, "width"),
         (ENCODER, {"width": 4.0}, {}, "width"),
         (ENCODER, {"feature_dim": True}, {}, "feature_dim"),
@@ -217,6 +263,20 @@ def test_without_a_record_nothing_is_said_of_perturbations():
 def test_a_perturbation_counts_in_the_digest():
     other = dataclasses.replace(PERTURBED, test_perturbation=np.array([0]))
     assert len({dataset_digest(d) for d in (DATASET, PERTURBED, other)}) == 3
+
+
+def test_what_older_deltas_lack_may_be_left_out():
+    assert not {"classes", "assigner"} & encode(DELTA).keys()
+    assert (attempt(DELTA).classes, attempt(DELTA).assigner) == ((), None)
+    assert attempt(NAMED).classes == ("cat", "dog")
+    assigner = attempt(ASSIGNED).assigner
+    assert (assigner.architecture, assigner.width) == ("resnet10", 4)
+    assert sorted(assigner.tensors) == sorted(ASSIGNED.assigner.tensors)
+
+
+def test_a_digest_of_a_delta_is_of_its_tensors():
+    """Names are not part of it, as in datasets; what assigns is."""
+    assert digest(NAMED.arrays()) == digest(DELTA.arrays()) != digest(ASSIGNED.arrays())
 
 
 def test_rows_are_taken_with_all_that_belongs_to_them():

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache, partial
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ from cptools.artifacts.codec import encode, validate
 from cptools.artifacts.frame import blocks, encode_header, layout
 from cptools.artifacts.schema import (
     UNCHANGED,
+    Assigner,
     Checkpoint,
     Dataset,
     Delta,
@@ -94,7 +96,14 @@ def _artifacts() -> list[Any]:
     }
     encoder = Encoder(weights, "resnet18", 2, 2, "simclr", 2, **fields, history=history)
     state = {"model.w": np.zeros((2, 2), np.float32), "round": np.array(3), "b": np.array([True])}
-    return [plain, full, delta, encoder, Checkpoint(state, "0af")]
+    named = replace(delta, classes=("disk", "ring"))
+    centers = rng.normal(size=(2, 2)).astype(np.float32)
+    backbone = {name: weights[name] for name in weights if name.startswith("backbone.")}
+    assigner = Assigner(
+        {**backbone, "centers": centers}, "resnet18", 2, fields["mean"], fields["std"]
+    )
+    assigned = replace(delta, assigner=assigner)
+    return [plain, full, delta, encoder, Checkpoint(state, "0af"), named, assigned]
 
 
 def to_bytes(artifact: Any) -> bytes:
@@ -137,6 +146,11 @@ def _hold_together(artifact: Any) -> None:
             assert np.isfinite(artifact.delta).all(), "not finite"
             assert np.abs(artifact.delta).max() <= 1, "beyond the ball"
             assert 0 <= Fraction(artifact.epsilon) <= 1, "epsilon"
+            assert len(artifact.classes) in (0, len(artifact.delta)), "classes"
+            if artifact.assigner is not None:
+                arrays = artifact.assigner.tensors
+                assert all(np.isfinite(array).all() for array in arrays.values()), "finite"
+                assert len(arrays["centers"]) == len(artifact.delta), "centers"
         case Encoder():
             assert all(np.isfinite(array).all() for array in artifact.tensors.values()), "finite"
             assert 1 <= artifact.width < 2**31, "width"
