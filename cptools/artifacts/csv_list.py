@@ -64,7 +64,7 @@ def find_csv(path: Path, columns: Sequence[str] = ()) -> Found:
         chosen = [listed[0][row] for row in train_rows] + [listed[1][row] for row in test_rows]
         return decode_pictures(path, chosen, _files(path, chosen), size=size)
 
-    return Found(*found, read)
+    return Found(*found, read, names=tuple(listed[0]))
 
 
 def _files(path: Path, names: Sequence[str]) -> Iterator[tuple[int, bytes]]:

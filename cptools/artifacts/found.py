@@ -35,6 +35,8 @@ class Found:
             to uint8 (rows, 3, H, W), training images first; `ArtifactError` if they cannot be
             read, are no images, or differ in size.
         about: What an export says of itself, for `export.read_about`; None for other data.
+        names: Of the files of the training images, within the folder, archive or list that was
+            given; empty where images are not files of their own.
     """
 
     classes: tuple[str, ...]
@@ -42,6 +44,7 @@ class Found:
     test: Labels | None
     read: Callable[[Rows, Rows, int | None], Pixels]
     about: bytes | None = None
+    names: tuple[str, ...] = ()
 
 
 def split_of(name: str) -> str:

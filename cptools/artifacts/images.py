@@ -86,7 +86,7 @@ def find_images(path: str | os.PathLike[str]) -> Found:
         return read_images(path, names, size=size)
 
     labels = None if test is None else test.labels
-    return Found(listing.classes, train.labels, labels, read, listing.about)
+    return Found(listing.classes, train.labels, labels, read, listing.about, train.names)
 
 
 def list_images(path: str | os.PathLike[str]) -> Listing:

@@ -20,6 +20,7 @@ from cptools.workflows.datasets import (
     make_dataset,
     path_name,
 )
+from cptools.workflows.names import listed_names, source_names, write_names
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset
@@ -110,6 +111,15 @@ def dataset(
             "two.",
         ),
     ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            "--names",
+            metavar="FILE",
+            help="Write the names of the files that the training images came from, which no "
+            "dataset holds: a CSV file of row, id and path.",
+        ),
+    ] = None,
     info: Annotated[
         bool, typer.Option("--info", help="Print a description of the dataset.")
     ] = False,
@@ -122,7 +132,7 @@ def dataset(
     INPUT is a source (shapes, cifar10, cifar100, stl10); a folder or archive of images laid out as
     train/CLASS/*.jpg and test/CLASS/*.jpg, or without labels; a .npz, CSV or parquet file,
     WebDataset shards, a folder of Hugging Face datasets, or hf:NAME of the hub; or a dataset. With
-    --export or --info the dataset itself is written only if -o is given.
+    --export, --names or --info the dataset itself is written only if -o is given.
     """
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     options: dict[str, Any] = {
@@ -139,22 +149,34 @@ def dataset(
     if (info or as_json) and is_stdout(output):
         raise UsageError("dataset and description both go to stdout; give -o FILE")
     target = None
-    if output is not None or not (export is not None or info or as_json):
+    if output is not None or not (export or names or info or as_json):
         name = "dataset" if path == "-" else path_name(path)
         target = plan_output(output, default_name=f"{name}.dataset.safetensors")
-    check_apart(output=target, export=export)
+    check_apart(output=target, export=export, names=names)
     if export is not None:
         _check_export(export)
+    if names is not None:
+        _check_names(names)
     if is_source(path):
         made = make_dataset(path, options)
     else:
         made = choose(FileReader(path).read(), options)
+    if names is not None:
+        listed = listed_names(path, options, made) if is_source(path) else source_names(made)
+        write_names(listed, made, names)
     if export is not None:
         _export(made, export, quiet=quiet)
     if info or as_json:
         _describe(made, as_json=as_json)
     if target is not None:
         deliver(made, target, o=output, quiet=quiet)
+
+
+def _check_names(path: str) -> None:
+    """Make sure, before any work, that the file of names can be written."""
+    from cptools.artifacts.atomic import check_writable
+
+    check_writable(path)
 
 
 def _check_export(path: Path) -> None:

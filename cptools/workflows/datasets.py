@@ -147,7 +147,7 @@ def make_dataset(path: str, options: dict[str, Any], *, side: int | None = None)
     else:
         if not path.startswith(HUB):
             path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
-        found = _find(path, options)
+        found = find_source(path, options)
         name, arrays, classes = path_name(path), *_images(path, found, options, side)
         if found.about is not None:
             about, restored = _exported(path, found.about, arrays, classes, options)
@@ -206,7 +206,7 @@ def clean_dataset(
         )
     wanted = f"the clean dataset {source.name} (sha256 {source.digest[:12]})"
     try:
-        options = check_source(source, _cache(), side)
+        options = check_source(source, cache_folder(), side)
         dataset = make_dataset(source.name, options, side=side)
     except (ArtifactError, OSError, ValueError) as error:
         raise ValueError(f"{need} needs {wanted}: {error}; or give it with `dataset`") from None
@@ -227,7 +227,7 @@ def read_given(given: "str | Dataset") -> "Dataset":
         return open_dataset(given).read()
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """The folder of what was downloaded."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cptools"
 
@@ -251,7 +251,7 @@ def _torchvision(
 
     choices = ("limit", "fraction", "limit_test", "classes", "size", "contrast", "seed")
     _allow(options, name, choices)
-    *arrays, names = SETS[name](_cache())
+    *arrays, names = SETS[name](cache_folder())
     (train, labels, test, test_labels, index), classes = select_rows(
         (*arrays, None), names, options
     )
@@ -262,7 +262,7 @@ def _torchvision(
     return (train, labels, test, test_labels, index), classes
 
 
-def _find(path: str, options: dict[str, Any]) -> "Found":
+def find_source(path: str, options: dict[str, Any]) -> "Found":
     """What data in another format holds, if the options apply to it."""
     from cptools.artifacts.formats import find
 

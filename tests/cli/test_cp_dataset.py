@@ -1,10 +1,14 @@
 """`cp-dataset`: sources, choices of rows, description, export."""
 
+import csv
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cptools.artifacts.history import dataset_digest, shell
 from cptools.artifacts.images import list_images
@@ -57,6 +61,50 @@ def test_pictures(make, tmp_path, pictures):
     assert made.summary() == "24+8 images 16x16, 2 classes"
     assert made.source.name == made.history[0].parameters["input"] == str(pictures)
     assert made.name == pictures.name
+
+
+def read_names(path):
+    with path.open(newline="") as file:
+        return [(int(row["row"]), int(row["id"]), row["path"]) for row in csv.DictReader(file)]
+
+
+def test_names_of_pictures(make, tool, tmp_path, pictures):
+    """Each row's file, found when it is read and later: its pixels are the row's."""
+    few, some = tmp_path / "few", tmp_path / "some"
+    made = make("cp-dataset", pictures, "--limit", 7, "--names", tmp_path / "1.csv", o=few)
+    names = read_names(tmp_path / "1.csv")
+    assert [row for row, _, _ in names] == [*range(7)]
+    assert [number for _, number, _ in names] == made.train_index.tolist()
+    for row, _, name in names:
+        pixels = np.asarray(Image.open(pictures / name))
+        assert np.array_equal(pixels.transpose(2, 0, 1), made.train_images[row])
+    assert tool("cp-dataset", few, "--names", tmp_path / "2.csv").code == 0
+    assert read_names(tmp_path / "2.csv") == names
+    part = make("cp-dataset", few, "-q", "--limit", 3, "--names", tmp_path / "3.csv", o=some)
+    path_of = {number: name for _, number, name in names}
+    assert [path_of[n] for n in part.train_index] == [n for *_, n in read_names(tmp_path / "3.csv")]
+    assert b"a/0.png" not in few.read_bytes()
+    done = tool("cp-dataset", "shapes", "--limit", 4, "--names", tmp_path / "4.csv")
+    done.refused("--names: the images of shapes are not files of their own; leave it out")
+
+
+def test_names_of_an_export_and_of_what_is_no_more(make, tool, tmp_path, pictures):
+    """An export's files have ids for names; a folder that changed has no names for old rows."""
+    folder = tmp_path / "folder"
+    shutil.copytree(pictures, folder)
+    made = make("cp-dataset", folder, "--limit", 9, o=tmp_path / "a")
+    assert tool("cp-dataset", tmp_path / "a", "--export", tmp_path / "out", "-q").code == 0
+    make("cp-dataset", tmp_path / "out", "--names", tmp_path / "1.csv", o=tmp_path / "b")
+    stems = [int(Path(name).stem) for *_, name in read_names(tmp_path / "1.csv")]
+    assert stems == made.train_index.tolist()
+    shutil.copy(folder / "train/a/3.png", folder / "train/a/1-2.png")
+    told = tool("cp-dataset", tmp_path / "a", "--names", tmp_path / "2.csv")
+    assert told.code == 2
+    assert f"{folder} has changed since folder was made; make it again" in told.err
+    noisy = tmp_path / "noisy"
+    make("cp-perturb", tmp_path / "a", "--noise", o=noisy)
+    told = tool("cp-dataset", noisy, "--names", tmp_path / "2.csv")
+    told.refused("folder is not a clean dataset, which knows its files; give that")
 
 
 def test_classes_and_limits_of_pictures(make, tmp_path, pictures):

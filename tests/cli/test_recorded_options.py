@@ -23,7 +23,7 @@ METHODS = {  # what methods add
 UNRECORDED = {  # of no effect on the artifact
     *("output", "quiet", "verbose", "version", "dry_run", "json", "checkpoint", "export", "info"),
     *("install_completion", "show_completion", "probe_every", "report", "clean", "log"),
-    *("recommend", "victim", "proxy_epochs"),
+    *("recommend", "victim", "proxy_epochs", "names"),
 }
 
 
