@@ -52,6 +52,7 @@ def test_a_shipped_delta_verifies(path: Path, shapes: Dataset) -> None:
     assert path.name == f"{delta.algorithm}-{delta.mode}.delta.safetensors"
     assert delta.delta.dtype == np.float16
     assert delta.dataset == dataset_digest(shapes)
+    assert delta.classes == shapes.classes
     assert [step.tool for step in delta.history] == ["cp-dataset", "cp-generate"]
     settings = delta.history[-1].parameters
     assert (settings["alg"], settings["precision"], settings["half"]) == (
