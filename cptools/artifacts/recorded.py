@@ -53,9 +53,9 @@ TOOLS = {
         {"delta": "delta"},
     ),
     "cp-generate": Tool(
-        _names("alg mode epsilon recipe seed device precision"),
+        _names("alg mode clusters epsilon recipe seed device precision"),
         _names("half"),
-        {"init": "delta", "encoder_init": "encoder"},
+        {"init": "delta", "encoder_init": "encoder", "labels_from": "encoder"},
         is_open=True,
     ),
     "cp-pretrain": Tool(

@@ -21,6 +21,7 @@ from cptools.workflows import generate as work
 from cptools.workflows.checkpoints import check_checkpoint
 from cptools.workflows.datasets import SOURCES, open_dataset
 from cptools.workflows.deltas import read_delta
+from cptools.workflows.encoders import open_encoder
 from cptools.workflows.generate import generate_settings
 from cptools.workflows.logs import check_log
 from cptools.workflows.weights import open_weights
@@ -49,6 +50,25 @@ def generate(
             "class if the attack supports it.",
         ),
     ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option(
+            "--clusters",
+            metavar="K",
+            min=2,
+            help="Class-wise without labels: a perturbation for each of K clusters of the images' "
+            "features. The delta carries what assigns later images.",
+        ),
+    ] = None,
+    labels_from: Annotated[
+        str | None,
+        typer.Option(
+            "--labels-from",
+            metavar="ENCODER",
+            help="Encoder whose features --clusters clusters. Default: SimCLR of the quick recipe, "
+            "trained on the images themselves.",
+        ),
+    ] = None,
     epsilon: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +91,8 @@ def generate(
         typer.Option(
             "--init",
             metavar="DELTA",
-            help="Initial delta; a class-wise one is expanded to each image if --mode is sample.",
+            help="Initial delta; a class-wise one is expanded to each image if --mode is sample. "
+            "One of clusters brings them along.",
         ),
     ] = None,
     encoder_init: Annotated[
@@ -107,19 +128,22 @@ def generate(
     dataset. The test images are unchanged. Without input, the built-in shapes are poisoned.
     """
     settings = generate_settings(
-        alg, mode, epsilon=epsilon, half=half, recipe=recipe, seed=seed, **typed
-    )
+        alg, mode, clusters=clusters, epsilon=epsilon, half=half, recipe=recipe, seed=seed,
+        **typed,
+    )  # fmt: skip
     if dry_run:
         end_dry_run(settings)
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
-    check_one_stdin(input=path, init=init, encoder_init=encoder_init)
+    check_one_stdin(input=path, init=init, encoder_init=encoder_init, labels_from=labels_from)
     outputs = _plan_outputs(output, delta, f"{alg}-{settings['mode']}")
-    check_apart([path, init, encoder_init], output=outputs, delta=delta, checkpoint=checkpoint)
+    inputs = [path, init, encoder_init, labels_from]
+    check_apart(inputs, output=outputs, delta=delta, checkpoint=checkpoint)
     check_checkpoint(checkpoint)
     check_log(log)
     reader = open_dataset(path)
     start = None if init is None else read_delta(init)
     starter = None if encoder_init is None else open_weights(encoder_init)
+    labeler = None if labels_from is None else open_encoder(labels_from)
 
     from cptools.core.device import choose_device
 
@@ -128,6 +152,8 @@ def generate(
         reader.read(),
         alg,
         mode,
+        clusters=clusters,
+        labels_from=None if labeler is None else labeler(),
         epsilon=epsilon,
         init=start,
         encoder_init=None if starter is None else starter(),

@@ -106,7 +106,8 @@ def import_delta(
         "dataset": Input(digest, clean.history, "dataset"),
     }
     command = entry("cptools-import", parameters, inputs)
-    return Delta(delta, mode, str(epsilon), algorithm, digest, (command,))
+    classes = clean.classes if mode == "class" else ()
+    return Delta(delta, mode, str(epsilon), algorithm, digest, (command,), classes)
 
 
 def export_delta(delta: "Delta", path: str, unit: str) -> None:

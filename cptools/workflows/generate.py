@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cptools.core.poisons import ATTACKS, attack_settings  # noqa: TID253 - without torch
 from cptools.workflows.checkpoints import note_queue, run_work, to_arrays, training_tensors
-from cptools.workflows.deltas import check_fits
+from cptools.workflows.deltas import rows_of_classes, rows_of_images
 from cptools.workflows.doors import (
     check_artifact,
+    check_count,
     check_flag,
-    check_labeled,
     check_seed,
     check_word,
     naming,
     read_epsilon,
     used_hardware,
 )
+from cptools.workflows.groups import check_groups, make_groups, make_labeler
 from cptools.workflows.histories import entry, main_input
 from cptools.workflows.logs import check_log, logged
 from cptools.workflows.progress import Progress, tracker
@@ -49,6 +50,7 @@ def generate_settings(
     alg: str = "simclr",
     mode: str | None = None,
     *,
+    clusters: int | None = None,
     epsilon: "str | float | Fraction | None" = None,
     half: bool = False,
     recipe: str = "quick",
@@ -67,10 +69,16 @@ def generate_settings(
     check_recipe(recipe)
     check_flag(half, name="half")
     seed = check_seed(seed)
-    mode = attack.modes[0] if mode is None else mode
+    if clusters is not None:
+        clusters = check_count(clusters, name="clusters", least=2)
+        if "class" not in attack.modes:
+            raise ValueError(f"`clusters` does not apply to `alg={alg}`; leave it out")
+    mode = mode or ("class" if clusters else attack.modes[0])
     check_word(mode, ("class", "sample"), name="mode")
     if mode not in attack.modes:
         raise ValueError(f"`alg={alg}` has no mode {mode}; give `mode={' or '.join(attack.modes)}`")
+    if clusters and mode != "class":
+        raise ValueError(f"`clusters` does not apply to `mode={mode}`; leave one of them out")
     values = resolve(
         attack.settings(recipe, mode), settings, context=f"`alg={alg}`", table=attack_settings()
     )
@@ -81,7 +89,7 @@ def generate_settings(
     told = "".join(str(epsilon).split()) if is_written else str(radius)
     return {
         "alg": alg, "mode": mode, "epsilon": told, "recipe": recipe, "seed": seed, **values,
-        **({"half": True} if half else {}),
+        **({"half": True} if half else {}), **({"clusters": clusters} if clusters else {}),
     }  # fmt: skip
 
 
@@ -90,6 +98,8 @@ def generate(
     alg: str = "simclr",
     mode: str | None = None,
     *,
+    clusters: int | None = None,
+    labels_from: "Encoder | None" = None,
     epsilon: "str | float | Fraction | None" = None,
     init: "Delta | None" = None,
     encoder_init: "Encoder | Weights | str | os.PathLike[str] | None" = None,
@@ -110,9 +120,15 @@ def generate(
         alg: the attack, a key of `cptools.core.poisons.ATTACKS`; a contrastive learner means
             Contrastive Poisoning (algorithm 1 of its paper).
         mode: `class` (one perturbation per class) or `sample` (one per image); None: the attack's.
+        clusters: class-wise without labels: a perturbation for each of as many k-means clusters of
+            an encoder's features on the training images; the delta carries the encoder and the
+            centers, by which later images get theirs. Labels are not looked at.
+        labels_from: the encoder of `clusters`; None: SimCLR of the quick recipe, trained on the
+            same images.
         epsilon: L-infinity bound, for pixels in [0, 1]; None: the attack's, "8/255" or,
             of `autoregressive` and `one-pixel`, "1".
-        init: initial perturbation; a class-wise one is expanded to each image.
+        init: initial perturbation; a class-wise one may be of other images, and is expanded to each
+            image in mode `sample`. One of clusters brings them along.
         encoder_init: encoder, or file with weights, that the attacker's encoder starts from in
             place of the seed's; as `init` of `cp.pretrain`.
         half: store the delta in float16, and poison with it.
@@ -133,6 +149,8 @@ def generate(
         ValueError: an argument is invalid, or does not apply to the attack.
         FloatingPointError: the training diverged.
     """
+    import torch
+
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Delta, Input
     from cptools.core.epsilon import parse_epsilon
@@ -144,35 +162,45 @@ def generate(
     track = tracker(progress)
     check_log(log)
     told = generate_settings(
-        alg, mode, epsilon=epsilon, half=half, recipe=recipe, seed=seed, **settings
-    )
-    _check_labels(dataset, told)
+        alg, mode, clusters=clusters, epsilon=epsilon, half=half, recipe=recipe, seed=seed,
+        **settings,
+    )  # fmt: skip
+    if init is not None:
+        check_artifact(init, "delta", name="init")
+    if labels_from is not None:
+        check_artifact(labels_from, "encoder", name="labels_from")
+    check_groups(dataset, told, init, labels_from)
     device, bf16 = used_hardware(told, device, precision)
     clean_digest = dataset_digest(dataset)
     inputs = main_input(clean_digest)
-    if init is not None:
-        check_artifact(init, "delta", name="init")
-        check_fits(init, dataset, clean_digest, name="init")
-        inputs["init"] = Input(digest(init.arrays()), init.history, "delta")
     weights: dict[str, Tensor] | None = None
     if encoder_init is not None:
         start = read_weights(encoder_init, name="encoder_init")
         weights, inputs["encoder_init"] = _weights(start, told)
+    first = None
+    if init is not None:
+        first = _start(init, dataset, clean_digest, told["mode"])
+        inputs["init"] = Input(digest(init.arrays()), init.history, "delta")
+    if clusters is not None and labels_from is None:
+        labels_from = make_labeler(dataset, told, device, checkpoint, progress)
+    if labels_from is not None:
+        inputs["labels_from"] = Input(digest(labels_from.arrays()), labels_from.history, "encoder")
+    groups = make_groups(dataset, told, device, init, labels_from)
     command = entry("cp-generate", told, inputs)
 
-    images, labels = training_tensors(dataset, device)
+    images, _ = training_tensors(dataset, device)
     note_queue(told, len(images))
     radius = parse_epsilon(told["epsilon"])
     problem = Problem(
         images,
-        labels,
-        num_classes=len(dataset.classes),
+        torch.from_numpy(groups.labels).to(device),
+        num_classes=groups.num,
         mean=dataset.mean,
         std=dataset.std,
         mode=told["mode"],
         epsilon=radius,
         seed=told["seed"],
-        init=None if init is None else _start(init, told["mode"], labels.cpu()),
+        init=first,
         bf16=bf16,
         weights=weights,
     )
@@ -198,6 +226,8 @@ def generate(
         algorithm=alg,
         dataset=clean_digest,
         history=history,
+        classes=dataset.classes if told["mode"] == "class" and groups.assigner is None else (),
+        assigner=groups.assigner,
     )
     return Poisoned(replace(dataset, train_images=poisoned.cpu().numpy(), history=history), noise)
 
@@ -215,29 +245,18 @@ def _weights(start: "Encoder | Weights", told: dict[str, Any]) -> "tuple[dict[st
     return starting_tensors(start, name, told["width"], "encoder_init")
 
 
-def _check_labels(dataset: "Dataset", told: dict[str, Any]) -> None:
-    """Refuse images without labels, unless each gets noise of its own by a learner without any."""
-    from cptools.core.algorithms import ALGORITHMS
-    from cptools.core.lazy import load
-
-    alg, modes = told["alg"], ATTACKS.find(told["alg"]).modes
-    is_blind = alg in ALGORITHMS and not load(ALGORITHMS[alg].build).needs_classes
-    if told["mode"] == "class":
-        instead = ", or `mode=sample`" if is_blind and "sample" in modes else ""
-        check_labeled(dataset, "`mode=class`", instead)
-    elif not is_blind:
-        check_labeled(dataset, f"`alg={alg}`", ", or `alg=simclr`")
-
-
-def _start(init: "Delta", mode: str, labels: "Tensor") -> "Tensor":
+def _start(init: "Delta", dataset: "Dataset", digest: str, mode: str) -> "Tensor":
     """Where the noise starts: a delta of the mode, or a class-wise one copied to each image."""
     import torch
 
     start = torch.from_numpy(init.delta).float()
-    if init.mode == mode:
+    if mode == "sample":
+        rows = rows_of_images(init, dataset, digest, name="init")
+        return start if init.mode == "sample" else start[torch.from_numpy(rows)]
+    if init.mode == "sample":
+        raise ValueError(
+            "`init`: a sample-wise delta cannot initialize a class-wise one; give `mode=sample`"
+        )
+    if init.assigner is not None:
         return start
-    if init.mode == "class":
-        return start[labels]
-    raise ValueError(
-        "`init`: a sample-wise delta cannot initialize a class-wise one; give `mode=sample`"
-    )
+    return start[torch.from_numpy(rows_of_classes(init, dataset, digest, name="init"))]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _TOLD = {  # what a caption says of commands; of cp-defend it says all
     "cptools-import": ("algorithm", "mode", "epsilon"),
-    "cp-generate": ("alg", "mode", "branch", "epsilon", "rounds", "seed"),
+    "cp-generate": ("alg", "mode", "clusters", "branch", "epsilon", "rounds", "seed"),
     "cp-perturb": (
         *("suite", "kind", "severity", "frame", "mix", "layer"),
         *("noise", "epsilon", "fraction", "seed"),

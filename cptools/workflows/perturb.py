@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cptools.workflows.checkpoints import show_settings
-from cptools.workflows.deltas import check_fits
+from cptools.workflows.deltas import rows_of_images
 from cptools.workflows.doors import (
     check_artifact,
     check_flag,
@@ -109,7 +109,8 @@ def perturb(
         layer: apply all of them to every image, in the order given.
         split: images to corrupt: `train`, `test` or `both`; None: train.
         noise: add uniform random noise in the L-infinity ball (CP table 1).
-        delta: a perturbation that was made for this dataset.
+        delta: a perturbation: a sample-wise one that was made for this dataset, or a class-wise one
+            that knows its classes, or what assigns images to its rows.
         epsilon: L-infinity bound of `noise`, for pixels in [0, 1]; None: "8/255".
         fraction: fraction of the images to perturb, a subset fixed by the seed.
         seed: random seed, at least 0.
@@ -120,7 +121,7 @@ def perturb(
 
     Raises:
         ValueError: arguments are invalid or contradict each other, or the delta was made for
-            another dataset.
+            other images.
     """
     check_artifact(dataset, "dataset", name="dataset")
     if delta is not None:
@@ -152,7 +153,6 @@ def _within_the_ball(dataset: "Dataset", delta: "Delta | None", told: dict[str, 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
     from cptools.core.epsilon import parse_epsilon
-    from cptools.core.poisons.base import rows_of
     from cptools.core.poisons.budget import check_bound, poison_uint8
     from cptools.core.poisons.noise import random_noise
     from cptools.core.random import stream
@@ -160,17 +160,16 @@ def _within_the_ball(dataset: "Dataset", delta: "Delta | None", told: dict[str, 
     show_settings(told)
     clean_digest = dataset_digest(dataset)
     inputs = main_input(clean_digest)
-    images, labels = map(torch.from_numpy, (dataset.train_images, dataset.train_labels))
+    images = torch.from_numpy(dataset.train_images)
     seed, place = told["seed"], earlier_perturbations(dataset.history)
     if delta is None:
         radius = parse_epsilon(told["epsilon"])
-        rows = rows_of(labels, "sample")
+        rows = torch.arange(len(images))
         values = random_noise(images.shape, stream(seed, "noise", *place))
     else:
-        check_fits(delta, dataset, clean_digest, name="delta")
+        rows = torch.from_numpy(rows_of_images(delta, dataset, clean_digest, name="delta"))
         inputs["delta"] = Input(digest(delta.arrays()), delta.history, "delta")
         radius = parse_epsilon(delta.epsilon)
-        rows = rows_of(labels, delta.mode)
         values = torch.from_numpy(delta.delta)
     chosen = choose_share(len(images), told["fraction"], seed, *place)
     perturbed = images.clone()

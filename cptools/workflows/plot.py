@@ -322,9 +322,10 @@ def _delta(delta: "Delta", given: "str | Dataset | None", title: str | None) -> 
     most = levels(parse_epsilon(delta.epsilon))
     if given is None:
         shown = delta.delta[:CLASSES]
+        kind = delta.mode if delta.assigner is None else "cluster"
         return delta_grid(
             shown,
-            [f"{delta.mode} {number}" for number in range(len(shown))],
+            delta.classes[:CLASSES] or [f"{kind} {number}" for number in range(len(shown))],
             levels=most,
             title=heading,
             caption=caption(delta.history),

@@ -153,9 +153,9 @@ def test_settings_are_told_where_asked(tool, tmp_path, files):
         ("{clean} --kind fog --severity 3 --frame 3", "two measures of strength;"),
         ("{clean} --kind fog --split all", "'all' is not one of train, test, both;"),
         ("{clean} --delta {delta} --epsilon 1/255", "--epsilon does not apply to --delta,"),
-        ("{few} --delta {delta}", "give the dataset that it was made for"),
-        ("{small} --delta {delta}", "give the dataset that it was made for"),
-        ("{poisoned} --delta {delta}", "give the dataset that it was made for"),
+        ("{small} --delta {delta}", "--delta: the delta is for images of 32x32 pixels, this data"
+         "set has 16x16; load it with --size 32"),
+        ("{poisoned} --delta {delta}", "--delta: the images are poisoned already, and twice"),
         ("{clean} --delta {clean}", "is of kind dataset; give one of kind delta"),
         ("{delta} --noise", "is of kind delta; give one of kind dataset"),
         ("{clean} --delta nowhere", "cannot read nowhere: No such file or directory;"),

@@ -126,10 +126,10 @@ def test_images_without_labels(tool, make, tmp_path, unlabeled):
     ("arguments", "message"),
     [
         ("cp-generate {a}", "--mode class needs labels, and photos0 has none; give a labeled datas"
-         "et, or --mode sample"),
+         "et, or --clusters 10 or --mode sample"),
         ("cp-generate {a} --alg lsp", "--alg lsp needs labels"),
         ("cp-generate {a} --alg unlearnable", "--mode class needs labels, and photos0 has none; gi"
-         "ve a labeled dataset\n"),
+         "ve a labeled dataset, or --clusters 10\n"),
         ("cp-pretrain {a} --alg supervised", "--alg supervised needs labels"),
         ("cp-pretrain {a} --alg supcon", "--alg supcon needs labels"),
         ("cp-probe {encoder} --dataset {b}", "the probe needs labels, and photos0 has none"),
