@@ -48,7 +48,7 @@ TOOLS = {
         _names("input limit fraction limit_test classes size holdout contrast columns seed")
     ),
     "cp-perturb": Tool(
-        _names("suite kind severity frame split epsilon fraction seed"),
+        _names("suite kind severity frame split mode epsilon fraction seed"),
         _names("mix layer noise"),
         {"delta": "delta"},
     ),

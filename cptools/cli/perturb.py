@@ -92,9 +92,17 @@ def perturb(
     noise: Annotated[
         bool,
         typer.Option(
-            "--noise", help="Add uniform random noise, drawn independently for each image."
+            "--noise", help="Add uniform random noise, drawn for each image or, by --mode, class."
         ),
     ] = False,
+    mode: Annotated[
+        str | None,
+        opt.one_of(
+            "--mode",
+            ("class", "sample"),
+            "Of --noise: one draw per class or per image. Default: sample.",
+        ),
+    ] = None,
     delta: Annotated[
         str | None, typer.Option("--delta", metavar="FILE", help="Apply this delta.")
     ] = None,
@@ -125,13 +133,14 @@ def perturb(
 
     --suite and --kind are natural corruptions: weather, blur, noise, geometry. The dataset records
     which of them were applied to each image.
-    --noise is "Random Noise" in the paper's table 1: uniform in the L-infinity ball.
+    --noise is "Random Noise" in the paper's table 1: uniform in the L-infinity ball. With --mode
+    class the images of a class share one noise: the control of class-wise poison.
     --delta applies the perturbation written by `cp-generate --delta FILE`, with its own epsilon.
     """
     words: dict[str, Any] = {
         "suite": suite, "kind": kind, "severity": severity, "frame": frame, "mix": mix,
-        "layer": layer, "split": split, "noise": noise, "epsilon": epsilon, "fraction": fraction,
-        "seed": seed,
+        "layer": layer, "split": split, "noise": noise, "mode": mode,
+        "epsilon": epsilon, "fraction": fraction, "seed": seed,
     }  # fmt: skip
     settings, _ = perturb_settings(has_delta=delta is not None, **words)
     if dry_run:

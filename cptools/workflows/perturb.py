@@ -8,6 +8,7 @@ from cptools.workflows.deltas import rows_of_images
 from cptools.workflows.doors import (
     check_artifact,
     check_flag,
+    check_labeled,
     check_seed,
     check_share,
     check_word,
@@ -33,6 +34,7 @@ def perturb_settings(
     layer: bool = False,
     split: str | None = None,
     noise: bool = False,
+    mode: str | None = None,
     has_delta: bool = False,
     epsilon: "str | float | Fraction | None" = None,
     fraction: float = 1.0,
@@ -55,6 +57,10 @@ def perturb_settings(
             raise ValueError(
                 f"`{name}` does not apply to {'`noise`' if noise else '`delta`'}; leave it out"
             )
+    if mode is not None:
+        if not noise:
+            raise ValueError("`mode` is of `noise`; leave it out")
+        check_word(mode, ("class", "sample"), name="mode")
     if is_natural and epsilon is not None:
         raise ValueError("`epsilon` does not apply to natural corruptions; leave it out")
     if has_delta and epsilon is not None:
@@ -68,6 +74,7 @@ def perturb_settings(
             radius = read_epsilon(epsilon)
             told = {
                 "noise": True, "epsilon": epsilon if isinstance(epsilon, str) else str(radius),
+                **({"mode": mode} if mode == "class" else {}),
             } | told  # fmt: skip
         return told, None
     plan = read_plan(suite=suite, kind=kind, severity=severity, frame=frame, mix=mix, layer=layer)
@@ -91,6 +98,7 @@ def perturb(
     layer: bool = False,
     split: str | None = None,
     noise: bool = False,
+    mode: str | None = None,
     delta: "Delta | None" = None,
     epsilon: "str | float | Fraction | None" = None,
     fraction: float = 1.0,
@@ -109,6 +117,7 @@ def perturb(
         layer: apply all of them to every image, in the order given.
         split: images to corrupt: `train`, `test` or `both`; None: train.
         noise: add uniform random noise in the L-infinity ball (CP table 1).
+        mode: of `noise`: `sample`, drawn for each image, or `class`, for each class; None: sample.
         delta: a perturbation: a sample-wise one that was made for this dataset, or a class-wise one
             that knows its classes, or what assigns images to its rows.
         epsilon: L-infinity bound of `noise`, for pixels in [0, 1]; None: "8/255".
@@ -136,6 +145,7 @@ def perturb(
         layer=layer,
         split=split,
         noise=noise,
+        mode=mode,
         has_delta=delta is not None,
         epsilon=epsilon,
         fraction=fraction,
@@ -153,6 +163,7 @@ def _within_the_ball(dataset: "Dataset", delta: "Delta | None", told: dict[str, 
     from cptools.artifacts.history import dataset_digest, digest
     from cptools.artifacts.schema import Input
     from cptools.core.epsilon import parse_epsilon
+    from cptools.core.poisons.base import rows_of
     from cptools.core.poisons.budget import check_bound, poison_uint8
     from cptools.core.poisons.noise import random_noise
     from cptools.core.random import stream
@@ -164,8 +175,12 @@ def _within_the_ball(dataset: "Dataset", delta: "Delta | None", told: dict[str, 
     seed, place = told["seed"], earlier_perturbations(dataset.history)
     if delta is None:
         radius = parse_epsilon(told["epsilon"])
-        rows = torch.arange(len(images))
-        values = random_noise(images.shape, stream(seed, "noise", *place))
+        mode = told.get("mode", "sample")
+        if mode == "class":
+            check_labeled(dataset, "`mode=class`", ", or `mode=sample`")
+        rows = rows_of(torch.from_numpy(dataset.train_labels), mode)
+        num = len(dataset.classes) if mode == "class" else len(images)
+        values = random_noise((num, *images.shape[1:]), stream(seed, "noise", *place))
     else:
         rows = torch.from_numpy(rows_of_images(delta, dataset, clean_digest, name="delta"))
         inputs["delta"] = Input(digest(delta.arrays()), delta.history, "delta")

@@ -40,6 +40,28 @@ def test_noise_fills_its_ball_and_keeps_to_it(make, tmp_path, files, clean, epsi
     assert np.array_equal(noisy.train_labels, clean.train_labels)
 
 
+def test_noise_of_a_class_is_shared_by_its_images(make, tmp_path, files, clean, same_again_here):
+    noisy = make(
+        "cp-perturb", files / "clean.safetensors", "--noise", "--mode", "class", "--fraction", 0.9,
+        o=tmp_path / "a",
+    )  # fmt: skip
+    changes = noisy.train_images.astype(int) - clean.train_images
+    inside = (clean.train_images >= 8) & (clean.train_images <= 247)
+    changed = changes.any((1, 2, 3))
+    assert changed.sum() == 58
+    drawn = []
+    for label in range(10):
+        rows = (clean.train_labels == label) & changed
+        (first, *rest), (seen, *others) = changes[rows], inside[rows]
+        assert rest
+        for other, there in zip(rest, others, strict=True):
+            assert (first == other)[seen & there].all()
+        drawn.append(first)
+    assert len({one.tobytes() for one in drawn}) == 10
+    assert noisy.history[-1].parameters["mode"] == "class"
+    same_again_here(tmp_path / "a")
+
+
 def test_provenance_of_noise(make, tmp_path, files, clean):
     noisy = make(
         "cp-perturb", files / "clean.safetensors", "--noise", "--seed", 5, o=tmp_path / "a"
@@ -127,6 +149,8 @@ def test_settings_are_told_where_asked(tool, tmp_path, files):
         ("{clean} --noise --severity 3", "--severity does not apply to --noise;"),
         ("{clean} --noise --frame any", "--frame does not apply to --noise;"),
         ("{clean} --noise --split train", "--split does not apply to --noise;"),
+        ("{clean} --delta {delta} --mode class", "--mode is of --noise;"),
+        ("{clean} --noise --mode image", "'image'"),
         ("{clean} --delta {delta} --mix", "--mix does not apply to --delta;"),
         ("{clean} --delta {delta} --layer", "--layer does not apply to --delta;"),
         ("{clean} --kind fog --epsilon 8/255", "--epsilon does not apply to natural"),
