@@ -24,7 +24,7 @@ def option_of(name: str, setting: Setting, *, metavar: str | None = None) -> Any
     """The option for one setting: an annotation."""
     flag, annotated = "--" + name.replace("_", "-"), cast("Any", Annotated)
     help, meta = in_flags(setting.text), metavar or setting.placeholder
-    if setting.words or setting.kind is Fraction:
+    if setting.words or setting.kind in (Fraction, str):
         option = typer.Option(
             flag,
             metavar=meta,

@@ -6,11 +6,12 @@ from Python is checked against it. An attack or an algorithm adds settings of it
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from numbers import Integral, Real
 from typing import NamedTuple, TypedDict
 
+from cptools.core.degradations import DEGRADATIONS, check_degradations
 from cptools.core.encoders import ENCODERS, FOREIGN
 from cptools.core.epsilon import parse_epsilon
 
@@ -20,22 +21,25 @@ class Setting(NamedTuple):
 
     Attributes:
         kind: int or float, or the words to choose from; Fraction is a number on the pixel scale
-            that may be written as one, such as 8/255, and is kept as it was written.
+            that may be written as one, such as 8/255, and is kept as it was written; str is text
+            in a form of its own, which `check` knows.
         text: what it means, a sentence for `--help`; other settings are named in backticks.
         low: least value, or None.
         high: greatest value, or None.
         several: whether any of the words may be chosen at once, with commas between them.
         pattern: of further words that are allowed, a regular expression; None: no others.
         others: what these words are, for people, such as "timm:NAME".
+        check: returns such text as histories have it, or raises ValueError.
     """
 
-    kind: type[int] | type[float] | type[Fraction] | Collection[str]
+    kind: type[int] | type[float] | type[Fraction] | type[str] | Collection[str]
     text: str
     low: float | None = None
     high: float | None = None
     several: bool = False
     pattern: str | None = None
     others: tuple[str, ...] = ()
+    check: Callable[[object], str] | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -45,7 +49,7 @@ class Setting(NamedTuple):
     @property
     def placeholder(self) -> str:
         """What stands for a value in `--help`."""
-        if isinstance(self.kind, type):
+        if isinstance(self.kind, type) and self.kind is not str:
             return "N" if self.kind is int else "X"
         return ("," if self.several else "|").join((*self.words, *self.others))
 
@@ -74,6 +78,8 @@ def check_value(setting: Setting, value: object) -> int | float | str:
     Raises:
         ValueError: it is not of the setting's kind, out of its range or not finite; one line.
     """
+    if setting.check is not None:
+        return setting.check(value)
     if setting.words:
         return _words(setting, value)
     if setting.kind is Fraction:
@@ -152,6 +158,14 @@ SETTINGS = {
     "noise_steps": Setting(int, "T_delta: batches per round on which the noise is optimized.", 0),
     "pgd_steps": Setting(int, "T_p: PGD steps on each noise batch.", 1),
     "step_size": Setting(float, "PGD step size, in units of epsilon.", 0, 2),
+    "survive": Setting(
+        str,
+        "Learn noise that survives what images go through once published: each batch goes through "
+        "one of these before its views, or through none.",
+        others=tuple(f"{name}:{'N' if d.is_whole else 'X'}" for name, d in DEGRADATIONS.items()),
+        several=True,
+        check=check_degradations,
+    ),
     # Schedule
     "epochs": Setting(int, "Passes over the training images.", 1),
     "warmup_epochs": Setting(int, "Epochs of linear learning-rate warm-up.", 0),
@@ -309,6 +323,7 @@ class Settings(TypedDict, total=False):
     noise_steps: int
     pgd_steps: int
     step_size: float
+    survive: str
     epochs: int
     warmup_epochs: int
     warmup_lr: float

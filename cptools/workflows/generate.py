@@ -82,6 +82,8 @@ def generate_settings(
     values = resolve(
         attack.settings(recipe, mode), settings, context=f"`alg={alg}`", table=attack_settings()
     )
+    if not values.get("survive", True):
+        del values["survive"]  # histories are those of before there was such a setting
     epsilon = attack.epsilon if epsilon is None else epsilon
     radius = read_epsilon(epsilon)
     # Deltas hold fractions; a fraction stays as it was written.

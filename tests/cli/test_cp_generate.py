@@ -353,3 +353,28 @@ def test_half_precision_is_what_the_poison_is_made_of(make, tmp_path, files, cle
 def test_epsilon_is_kept_as_a_fraction(make, tmp_path, files, typed, kept):
     _, delta = generate(make, tmp_path, files / "clean.safetensors", "--epsilon", typed)
     assert delta.epsilon == kept
+
+
+def test_what_the_noise_survives_is_in_the_history(make, tmp_path, files):
+    source, survive = files / "clean.safetensors", "jpeg:75,resize:0.5,blur:1"
+    plain, _ = generate(make, tmp_path, source)
+    same, _ = generate(make, tmp_path, source, "--survive", "")
+    robust, _ = generate(make, tmp_path, source, "--survive", "jpeg:75, resize:.50,blur:1.0")
+    assert same.history == plain.history
+    assert np.array_equal(same.train_images, plain.train_images)
+    assert "survive" not in plain.history[-1].parameters
+    assert robust.history[-1].parameters["survive"] == survive
+    assert f"--survive {survive}" in shell(robust.history)
+    assert not np.array_equal(robust.train_images, plain.train_images)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--survive jpg:75", "'jpg' is no degradation; did you mean jpeg"),
+        ("--survive jpeg:175", "give jpeg:N, from 1 to 100"),
+        ("--alg lsp --survive blur:1", "--survive does not apply to --alg lsp; leave it out"),
+    ],
+)
+def test_what_no_noise_survives(tool, arguments, message):
+    tool("cp-generate", *arguments.split(), "-n").refused(message)

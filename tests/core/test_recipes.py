@@ -62,7 +62,7 @@ def test_the_papers_attacker(alg: str, mode: str) -> None:
     expected = {**VIEWS, **TRAINING, **ALGORITHM[alg], **POISON[mode], "step_size": 0.1}
     if (alg, mode) == ("byol", "sample"):
         expected |= {"pgd_steps": 1, "step_size": 0.02}
-    expected |= {"bn_groups": 4, "branch": "dual"}
+    expected |= {"bn_groups": 4, "branch": "dual", "survive": ""}
     assert ATTACKS[alg].settings("paper", mode) == numbers(expected)
 
 

@@ -127,6 +127,24 @@ _OWN = {
         {"quality": Setting(int, "Quality of libjpeg.", 1, 100)},
         main="quality",
     ),
+    "webp": Defense(
+        _HERE + "reduce:webp",
+        "WebP compression at QUALITY, 1 to 100 (Pillow's own is 80).",
+        {"quality": Setting(int, "Quality of libwebp.", 1, 100)},
+        main="quality",
+    ),
+    "resize": Defense(
+        _HERE + "rescale:resize",
+        "Resize by FACTOR and back, bilinear: 0.5, or 0.9 as a screenshot does.",
+        {"factor": Setting(float, "Factor of both sides.", 0.01, 4)},
+        main="factor",
+    ),
+    "crop": Defense(
+        _HERE + "rescale:crop",
+        "Keep the middle SHARE of both sides and resize it back, bilinear.",
+        {"share": Setting(float, "Part of both sides that is kept.", 0.01, 1)},
+        main="share",
+    ),
     "bits": Defense(
         _HERE + "reduce:bit_depth",
         "Round each channel to BITS bits, 1 to 8 (Xu, Evans, Qi 2018).",

@@ -1,4 +1,4 @@
-"""Defenses that keep less of an image: grayscale, JPEG, few bits.
+"""Defenses that keep less of an image: grayscale, JPEG, WebP, few bits.
 
 Made against poisons of supervised learning: Liu, Zhao and Larson (Image shortcut squeezing, ICML
 2023) find that grayscale and JPEG undo most of them.
@@ -45,22 +45,40 @@ def jpeg(images: Tensor, *, quality: int) -> Tensor:
     Returns:
         uint8 [N, C, H, W].
     """
+    return _through_files(images, "JPEG", quality)
+
+
+def webp(images: Tensor, *, quality: int) -> Tensor:
+    """Compress by libwebp, with loss, and decompress.
+
+    Pillow does it on the CPU, a file an image.
+
+    Args:
+        images: uint8 [N, C, H, W], C 3 or 1.
+        quality: From 1 (worst) to 100.
+
+    Returns:
+        uint8 [N, C, H, W].
+    """
+    return _through_files(images, "WEBP", quality)
+
+
+def _through_files(images: Tensor, form: str, quality: int) -> Tensor:
     check_images(images, channels=None, empty=True)
     check_whole("quality", quality, 1, 100)
     pixels = images.permute(0, 2, 3, 1).cpu().numpy()
     decoded = np.empty_like(pixels)
     for image, result in zip(pixels, decoded, strict=True):
-        result[:] = _through_a_file(image, quality)
+        result[:] = _through_a_file(image, form, quality)
     return torch.from_numpy(decoded).permute(0, 3, 1, 2).contiguous().to(images.device)
 
 
-def _through_a_file(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+def _through_a_file(image: NDArray[np.uint8], form: str, quality: int) -> NDArray[np.uint8]:
     """One image, uint8 [H, W, C]."""
+    picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
     with io.BytesIO() as file:
-        Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(
-            file, "JPEG", quality=quality
-        )
-        return np.asarray(Image.open(file)).reshape(image.shape)
+        picture.save(file, form, quality=quality)
+        return np.asarray(Image.open(file).convert(picture.mode)).reshape(image.shape)
 
 
 def bit_depth(images: Tensor, *, bits: int) -> Tensor:

@@ -76,6 +76,9 @@ def _check(_: str, attack: Attack) -> None:
     check_entry(recipes, attack.own_settings, others)
 
 
+_SURVIVE: Settings = {"survive": ""}  # of the attacks whose noise is learned through views
+
+
 def _contrastive(
     alg: str,
     paper: Mapping[str, Settings],
@@ -88,12 +91,13 @@ def _contrastive(
     """Contrastive poisoning by a learner; CP's attacker normalized over quarters of its batch."""
     quick = QUICK_VIEWS | QUICK_TRAINING | ALGORITHMS.own[alg].learner("quick")
     full = VIEWS | PAPER_TRAINING | ALGORITHMS.own[alg].learner("paper")
-    quick |= {"bn_groups": 1, "branch": "dual"}
+    quick |= {"bn_groups": 1, "branch": "dual"} | _SURVIVE
+    full |= {"bn_groups": 4, "branch": "dual"} | _SURVIVE
     own, small = more or {}, quick_more or {}
     return Attack(
         build,
         {mode: quick | QUICK_CP[mode] | own | small for mode in paper},
-        {mode: full | {"bn_groups": 4, "branch": "dual"} | paper[mode] | own for mode in paper},
+        {mode: full | paper[mode] | own for mode in paper},
         own_settings or {},
     )
 
@@ -105,11 +109,12 @@ def _supervised(
     own_settings: Mapping[str, Setting] | None = None,
     *,
     learner: str = "supervised",
+    more: Settings = _SURVIVE,
 ) -> Attack:
     """An attack whose learner is a classifier, in the module of its name."""
     classifier = ALGORITHMS.own[learner]
-    small = QUICK_TRAINING | classifier.learner("quick") | {"bn_groups": 1}
-    large = PAPER_TRAINING | classifier.learner("paper") | {"bn_groups": 1}
+    small = QUICK_TRAINING | classifier.learner("quick") | {"bn_groups": 1} | more
+    large = PAPER_TRAINING | classifier.learner("paper") | {"bn_groups": 1} | more
     name = alg.replace("-", "_")
     return Attack(
         f"cptools.core.poisons.{name}:{name}",
@@ -258,6 +263,7 @@ _OWN: dict[str, Attack] = {
     # Tao et al. 2021 and their official code: 150 epochs, 100 steps of epsilon / 5.
     "hypocritical": _supervised(
         "hypocritical",
+        more={},  # its noise is learned without views
         quick={"sample": WEAK_VIEWS | {
             "epochs": 30, "warmup_epochs": 0, "warmup_lr": 0.0, "pgd_steps": 30, "step_size": 0.1,
         }},

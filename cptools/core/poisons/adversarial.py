@@ -16,9 +16,9 @@ from cptools.core.poisons.base import Problem, Round, attacker, progress, restor
 from cptools.core.poisons.budget import perturb, pgd_step, project
 from cptools.core.random import stream
 from cptools.core.training import Learner, Pretraining, mean_loss
-from cptools.core.views import Views
+from cptools.core.views import DrawsViews
 
-Objective = Callable[[Learner, Tensor, Tensor, Views, torch.Generator], Tensor]
+Objective = Callable[[Learner, Tensor, Tensor, DrawsViews, torch.Generator], Tensor]
 """From a classifier, poisoned images [B, 3, H, W], their labels [B], views and their randomness to
 what the noise makes small, a scalar."""
 
@@ -27,7 +27,7 @@ def next_class(num_classes: int) -> Objective:
     """Cross-entropy of views of the poisoned images to the class after theirs."""
 
     def objective(
-        learner: Learner, noisy: Tensor, y: Tensor, views: Views, rng: torch.Generator
+        learner: Learner, noisy: Tensor, y: Tensor, views: DrawsViews, rng: torch.Generator
     ) -> Tensor:
         return learner.loss(noisy, (y + 1) % num_classes, views, rng)
 
@@ -56,7 +56,7 @@ class ReferencePGD:
         problem: Problem,
         start: Tensor,
         reference: Pretraining,
-        views: Views,
+        views: DrawsViews,
         objective: Objective,
         *,
         pgd_steps: int,
@@ -114,7 +114,7 @@ class ReferencePGD:
 
 
 def reference_training(
-    problem: Problem, learner: Learner, views: Views, values: Mapping[str, Any]
+    problem: Problem, learner: Learner, views: DrawsViews, values: Mapping[str, Any]
 ) -> Pretraining:
     """Training of a classifier on the clean images, by the settings of a recipe."""
     return Pretraining(

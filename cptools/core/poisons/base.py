@@ -17,10 +17,11 @@ from cptools.core.checks import (
     check_whole,
     to_float,
 )
+from cptools.core.degradations.views import surviving
 from cptools.core.epsilon import Epsilon, parse_epsilon
 from cptools.core.settings import Settings
 from cptools.core.training import Learner, batch_number, with_prefix, without_prefix
-from cptools.core.views import Views
+from cptools.core.views import DrawsViews
 
 
 def rows_of(labels: Tensor, mode: str) -> Tensor:
@@ -196,7 +197,7 @@ def restore_progress(work: Poisoning, tensors: dict[str, Tensor]) -> None:
     work.round = int(kept["round"])
 
 
-def attacker(problem: Problem, alg: str, values: Mapping[str, Any]) -> tuple[Learner, Views]:
+def attacker(problem: Problem, alg: str, values: Mapping[str, Any]) -> tuple[Learner, DrawsViews]:
     """The attacker's learner, a key of ALGORITHMS, and its views, by the settings of a recipe."""
     settings, size = cast("Settings", values), problem.shape[-1]
     learner = build_learner(
@@ -212,4 +213,5 @@ def attacker(problem: Problem, alg: str, values: Mapping[str, Any]) -> tuple[Lea
         size=size,
         weights=problem.weights,
     )
-    return learner, build_views(settings, size=size, mean=problem.mean, std=problem.std)
+    views = build_views(settings, size=size, mean=problem.mean, std=problem.std)
+    return learner, surviving(views, values.get("survive", ""))

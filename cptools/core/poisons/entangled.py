@@ -20,7 +20,7 @@ from cptools.core.poisons.base import Problem
 from cptools.core.poisons.budget import project
 from cptools.core.random import stream
 from cptools.core.training import Learner
-from cptools.core.views import Views
+from cptools.core.views import DrawsViews
 from cptools.core.views.recipe import normalize
 
 
@@ -80,7 +80,7 @@ def entangled(problem: Problem, values: Mapping[str, Any]) -> ReferencePGD:
     means: list[Tensor] = []  # of the trained reference, once it is
 
     def objective(
-        learner: Learner, noisy: Tensor, y: Tensor, views: Views, rng: torch.Generator
+        learner: Learner, noisy: Tensor, y: Tensor, views: DrawsViews, rng: torch.Generator
     ) -> Tensor:
         if not means:
             means.append(centroids(problem, learner, values["batch_size"]))

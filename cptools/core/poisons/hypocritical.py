@@ -18,7 +18,7 @@ from cptools.core.algorithms.supervised import Supervised
 from cptools.core.poisons.adversarial import Objective, ReferencePGD, by_reference
 from cptools.core.poisons.base import Problem
 from cptools.core.training import Learner
-from cptools.core.views import Views
+from cptools.core.views import DrawsViews
 from cptools.core.views.recipe import normalize
 
 
@@ -26,7 +26,7 @@ def own_class(problem: Problem) -> Objective:
     """Cross-entropy of the poisoned images, without views, to their class."""
 
     def objective(
-        learner: Learner, noisy: Tensor, y: Tensor, _: Views, __: torch.Generator
+        learner: Learner, noisy: Tensor, y: Tensor, _: DrawsViews, __: torch.Generator
     ) -> Tensor:
         classifier = cast("Supervised", learner.algorithm)
         x = normalize(noisy, problem.mean, problem.std)

@@ -27,7 +27,7 @@ from cptools.core.training import (
     mean_loss,
     set_lr,
 )
-from cptools.core.views import Views
+from cptools.core.views import DrawsViews
 
 
 class RobustMinimization:
@@ -51,7 +51,7 @@ class RobustMinimization:
         self,
         problem: Problem,
         learner: Learner,
-        views: Views,
+        views: DrawsViews,
         *,
         rounds: int,
         pgd_steps: int,

@@ -30,7 +30,7 @@ from cptools.core.training import (
     with_prefix,
     without_prefix,
 )
-from cptools.core.views import Views
+from cptools.core.views import DrawsViews
 
 
 class Transferable:
@@ -54,7 +54,7 @@ class Transferable:
         start: Tensor,
         reference: Pretraining,
         learner: Learner,
-        views: Views,
+        views: DrawsViews,
         numbers: Alternation,
     ):
         if problem.mode != "sample":

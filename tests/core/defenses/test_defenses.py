@@ -1,5 +1,6 @@
 """Every defense but matrix completion, against slow readings of its definition."""
 
+import io
 import math
 
 import numpy as np
@@ -7,13 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from cptools.core.defenses import DEFENSES
 from cptools.core.defenses.boxes import random_boxes
 from cptools.core.defenses.cutout import cutout
 from cptools.core.defenses.mix import cutmix, mixup
 from cptools.core.defenses.noise import gaussian_noise
-from cptools.core.defenses.reduce import bit_depth, grayscale, jpeg
+from cptools.core.defenses.reduce import bit_depth, grayscale, jpeg, webp
+from cptools.core.defenses.rescale import crop, resize
 from cptools.core.defenses.smooth import gaussian_smoothing
 from cptools.core.defenses.steps import make_step
 
@@ -33,7 +36,7 @@ def pictures(num: int = 6, height: int = 32, width: int = 32, channels: int = 3)
 
 SHAPES = [(6, 3, 32, 32), (5, 3, 7, 12), (3, 1, 9, 9), (4, 3, 1, 1), (1, 3, 2, 5), (0, 3, 8, 8)]
 GENTLE = {"noise": "8/255", "smooth": 1, "cutout": 1, "jpeg": 50, "bits": 4, "mixup": 1.0,
-          "cutmix": 1.0}  # fmt: skip
+          "cutmix": 1.0, "webp": 80, "resize": 0.5, "crop": 0.8}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n, defense in DEFENSES.items() if not defense.learns])
@@ -180,6 +183,40 @@ def test_jpeg_keeps_less_at_lower_quality(channels: int) -> None:
     assert errors == sorted(errors, reverse=True)
     flat = torch.full((1, channels, 16, 16), 77, dtype=torch.uint8)
     assert (jpeg(flat, quality=90).int() - flat.int()).abs().max() <= 1
+
+
+def test_webp_is_pillows() -> None:
+    images = pictures(3)
+    for image, got in zip(images, webp(images, quality=80), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "WEBP", quality=80)
+        assert np.array_equal(np.asarray(Image.open(file)), got.permute(1, 2, 0).numpy())
+    errors = [(webp(images, quality=q).double() - images).abs().mean() for q in (1, 50, 100)]
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 48), (9, 20)])
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.25, 0.01])
+def test_resizing_and_back_is_pillows(height: int, width: int, factor: float) -> None:
+    images = pictures(2, height, width)
+    other = (max(round(width * factor), 1), max(round(height * factor), 1))
+    for image, got in zip(images, resize(images, factor=factor), strict=True):
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        there = picture.resize(other, Image.Resampling.BILINEAR)
+        back = there.resize((width, height), Image.Resampling.BILINEAR)
+        assert np.array_equal(np.asarray(back), got.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize(("share", "rows", "columns"), [(0.9, 29, 22), (0.5, 16, 12), (1, 32, 24)])
+def test_cropping_is_pillows(share: float, rows: int, columns: int) -> None:
+    images = pictures(2, 32, 24)
+    top, left = (32 - rows) // 2, (24 - columns) // 2
+    for image, got in zip(images, crop(images, share=share), strict=True):
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        kept = picture.crop((left, top, left + columns, top + rows))
+        expected = kept.resize((24, 32), Image.Resampling.BILINEAR)
+        assert np.array_equal(np.asarray(expected), got.permute(1, 2, 0).numpy())
+    assert torch.equal(crop(images, share=1), images)
 
 
 def test_jpeg_blocks_hold_few_frequencies() -> None:
