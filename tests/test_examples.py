@@ -69,7 +69,7 @@ def test_a_shipped_delta_verifies(path: Path, shapes: Dataset) -> None:
 SCALES = ("smoke", "cpu", "paper")
 TABLES = [*(f"table{n}" for n in range(1, 9)), "ucla-table", "ucla-ablation", "coresets", "audit"]
 FIGURES = ["figure1", *(f"figure{n}" for n in range(3, 10))]
-STUDIES = ["completion", "worst", "survival"]
+STUDIES = ["completion", "worst", "survival", "sizes"]
 BIN = Path(sys.executable).parent
 DRY = {"cp-perturb", "cp-generate", "cp-defend", "cp-select", "cp-pretrain", "cp-probe"}
 
@@ -143,7 +143,9 @@ def test_a_table_stands_beside_the_papers_values_of_its_dataset(target, dataset,
     assert told == {Path(f"paper/{paper}.json") if paper else None}
 
 
-@pytest.mark.parametrize("targets", [["all"], ["table8", "coresets"], ["audit"], ["survival"]])
+@pytest.mark.parametrize(
+    "targets", [["all"], ["table8", "coresets"], ["audit"], ["survival", "sizes"]]
+)
 def test_progress_counts_what_is_run(targets: list[str], tmp_path: Path) -> None:
     counting = tmp_path / "Makefile"
     counting.write_text("include Makefile\n$(info $(words $(STEPS)) steps)\n")
