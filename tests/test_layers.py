@@ -96,12 +96,14 @@ def test_crossings_would_be_seen(file: str, text: str) -> None:
 def test_registries_name_what_is_there() -> None:
     from cptools.core.algorithms import ALGORITHMS
     from cptools.core.defenses import DEFENSES, ON_THE_FLY
+    from cptools.core.degradations import DEGRADATIONS
     from cptools.core.encoders import ENCODERS
     from cptools.core.lazy import load
     from cptools.core.poisons import ATTACKS
 
     entries = [e for registry in (ALGORITHMS, ENCODERS, ATTACKS) for e in registry.own.values()]
     functions = [defense.function for defense in DEFENSES.own.values()]
+    functions += [degradation.function for degradation in DEGRADATIONS.values()]
     functions += [defense.learns for defense in DEFENSES.own.values() if defense.learns]
     for spec in (*(entry.build for entry in entries), *functions, *ON_THE_FLY.values()):
         module = spec.split(":")[0]
