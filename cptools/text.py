@@ -1,5 +1,12 @@
 """Text that somebody else wrote, in one line that a terminal shows and does not obey."""
 
+from collections.abc import Sequence
+
+
+def few(names: Sequence[str]) -> str:
+    """The first five names, with commas between them."""
+    return ", ".join([*names[:5], *(["..."] if len(names) > 5 else [])])
+
 
 def shown(text: object) -> str:
     """Text with escapes for whatever is not printable: newlines, control and bidi characters.

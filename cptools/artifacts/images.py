@@ -3,7 +3,7 @@
 Layout: `train/CLASS/FILE` and `test/CLASS/FILE` (`val/` is taken where there is no `test/`), or
 `CLASS/FILE` alone, which has no test split; or, of images without labels, the same without the
 folders of classes. All of it may lie in one top folder. Hidden files and `__MACOSX` are passed
-over, and so are files whose suffix no image format has.
+over, and so are files whose suffix no image format has, which is logged.
 
 Classes are sorted by name, unless a `classes.txt` beside `train/` lists exactly these classes in
 another order; in a folder that `export_dataset` wrote, `classes.txt` may list more of them. Files
@@ -20,6 +20,7 @@ Listing and decoding are separate, so that a choice of rows is made before anyth
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -33,10 +34,11 @@ from numpy.typing import NDArray
 
 from cptools.artifacts.containers import members, one_line_errors
 from cptools.artifacts.errors import ArtifactError
-from cptools.artifacts.export import ABOUT_FILE, CLASSES_FILE, export_images
+from cptools.artifacts.export import ABOUT_FILE, CLASSES_FILE, LIST_FILE, export_images
 from cptools.artifacts.found import Found, Rows
 from cptools.artifacts.pictures import Pixels, decode_pictures, is_picture
 from cptools.artifacts.schema import UNLABELED
+from cptools.text import few
 
 __all__ = [
     "Files",
@@ -49,6 +51,8 @@ __all__ = [
 ]
 
 _TEST_FOLDERS = ("test", "val")  # the first that is there
+
+_log = logging.getLogger(__name__)
 
 
 class Files(NamedTuple):
@@ -97,9 +101,15 @@ def list_images(path: str | os.PathLike[str]) -> Listing:
             test class that the training split lacks; or some images have a class, others none.
     """
     path = Path(path)
-    names, class_lines, about = _names(path)
+    names, class_lines, about, others = _names(path)
+    passed_over = _passed_over(others)
     if not names:
-        raise ArtifactError(f"{path} contains no images; expected e.g. train/CLASS/*.jpg")
+        none = f"{path} contains no images"
+        if others:
+            none += f" that can be read ({passed_over})"
+        raise ArtifactError(f"{none}; expected e.g. train/CLASS/*.jpg")
+    if others:
+        _log.warning("%s: %s", path, passed_over)
     table = _by_split(path, names)
     classes = _class_order(table, class_lines, is_export=about is not None)
     for name, _, file in table.get("test", []):
@@ -108,6 +118,9 @@ def list_images(path: str | os.PathLike[str]) -> Listing:
                 f"{path}: class {name!r} ({file}) has test images but no training images;"
                 " add some or leave it out"
             )
+    empty = _empty_classes(path, table["train"])
+    if empty:
+        _log.warning("%s: no images in the folders of %s", path, few(empty))
     test = _ordered(table["test"], classes) if "test" in table else None
     return Listing(classes, _ordered(table["train"], classes), test, about)
 
@@ -117,8 +130,9 @@ def read_images(
 ) -> Pixels:
     """Decode images, in the order of `names`.
 
-    Any mode becomes 8-bit RGB: alpha is dropped, 16-bit gray is scaled, JPEG photographs are
-    turned upright by their EXIF orientation, of an animation the first frame is taken.
+    Any mode becomes 8-bit RGB: what is transparent is put on white, 16-bit gray is scaled, JPEG
+    photographs are turned upright by their EXIF orientation, of an animation the first frame is
+    taken.
 
     Args:
         path: Folder or archive.
@@ -183,6 +197,17 @@ def _by_split(path: Path, names: Sequence[str]) -> dict[str, list[tuple[str, str
     return {"train": table["train"]}
 
 
+def _empty_classes(path: Path, train: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Folders beside those of the classes, without a training image."""
+    name, file, whole = train[0]
+    if name == UNLABELED or not path.is_dir():
+        return []
+    beside = (path / whole.removesuffix(f"{name}/{file}")).iterdir()
+    classes = {name for name, _, _ in train}
+    folders = (one.name for one in beside if one.is_dir() and not _is_hidden(one.name))
+    return sorted(folder for folder in folders if folder not in classes)
+
+
 def _class_order(
     table: dict[str, list[tuple[str, str, str]]], lines: Sequence[str], *, is_export: bool
 ) -> tuple[str, ...]:
@@ -215,9 +240,12 @@ def _natural(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
 
 
 def _is_image(name: str) -> bool:
+    return not _is_hidden(name) and is_picture(name)
+
+
+def _is_hidden(name: str) -> bool:
     parts = name.split("/")
-    hidden = any(part.startswith(".") and part != "." for part in parts)
-    return not hidden and "__MACOSX" not in parts and is_picture(parts[-1])
+    return "__MACOSX" in parts or any(part.startswith(".") and part != "." for part in parts)
 
 
 def _is_beside_train(name: str, file: str) -> bool:
@@ -226,11 +254,19 @@ def _is_beside_train(name: str, file: str) -> bool:
     return parts[-1:] == [file] and len(parts) <= 2
 
 
-def _names(path: Path) -> tuple[list[str], list[str], bytes | None]:
-    """Names of the images in a container, lines of its `classes.txt`, and its `cptools.json`."""
+def _passed_over(others: Sequence[str]) -> str:
+    """How many files are no images, and of what kinds, the most frequent first."""
+    kinds = Counter(Path(name).suffix or "no suffix" for name in others)
+    files = "1 file" if len(others) == 1 else f"{len(others)} files"
+    return f"passed over {files} ({few([kind for kind, _ in kinds.most_common()])})"
+
+
+def _names(path: Path) -> tuple[list[str], list[str], bytes | None, list[str]]:
+    """Names of images in a container, lines of `classes.txt`, `cptools.json`, names of the rest."""
     names: list[str] = []
     lines: list[str] = []
     about = None
+    others: list[str] = []
     with one_line_errors(path):
         for name, member in members(path):
             if _is_image(name):
@@ -239,7 +275,9 @@ def _names(path: Path) -> tuple[list[str], list[str], bytes | None]:
                 lines = member.read().decode("utf-8", "replace").splitlines()
             elif _is_beside_train(name, ABOUT_FILE):
                 about = member.read()
+            elif not _is_hidden(name) and not _is_beside_train(name, LIST_FILE):
+                others.append(name)
     if len(set(names)) != len(names):
         twice = Counter(names).most_common(1)[0][0]
         raise ArtifactError(f"{path} contains {twice} twice; pack it again")
-    return names, lines, about
+    return names, lines, about, others

@@ -23,6 +23,7 @@ from cptools.artifacts.errors import ArtifactError
 from cptools.artifacts.found import MANY, Found, Rows, numbered, test_split, unlabeled
 from cptools.artifacts.pictures import Pixels, resize_pixels
 from cptools.artifacts.schema import Dataset
+from cptools.text import few
 
 Array = NDArray[Any]
 
@@ -33,9 +34,10 @@ _CHUNK = 1 << 24  # bytes read at a time
 
 
 def is_npz(path: Path) -> bool:
-    """Whether a zip archive holds `train_images.npy`."""
+    """Whether a zip archive holds `train_images.npy`, or arrays alone."""
     with one_line_errors(path):
-        return any(name == "train_images.npy" for name, _ in members(path))
+        names = [name for name, _ in members(path)]
+    return "train_images.npy" in names or bool(names and all(n.endswith(".npy") for n in names))
 
 
 def find_npz(path: Path) -> Found:
@@ -46,10 +48,18 @@ def find_npz(path: Path) -> Found:
             an image.
     """
     arrays: dict[str, Array] = {}
+    others = []
     with one_line_errors(path):
         for name, member in members(path):
             if _KEY.fullmatch(name):
                 arrays[name.removesuffix(".npy")] = _read_array(path, member)
+            else:
+                others.append(name.removesuffix(".npy"))
+    if "train_images" not in arrays:
+        raise ArtifactError(
+            f"{path} has no array train_images, but {few([*arrays, *others])}; name arrays as"
+            " MedMNIST does, train_images and train_labels"
+        )
     test = test_split([name.split("_")[0] for name in arrays if name.endswith("_images")])
     images = {split: _images(path, f"{split}_images", arrays) for split in ("train", test) if split}
     labels = {split: _labels(path, split, len(array), arrays) for split, array in images.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import warnings
 from collections import deque
@@ -12,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,18 @@ Pixels = NDArray[np.uint8]
 _BATCH_BYTES = 256 << 10  # encoded bytes handed to a thread at a time
 _MAX_PIXELS = 128 << 20  # of a picture, 12 bytes of memory each; phones take up to 108 million
 _LARGE_PIXELS = 16 << 20  # from which pictures are decoded one at a time, whatever the threads
+_FEW_BITS = 14  # of 16; up to so many, 64 gray levels or fewer are left of a picture
 _one_large = Lock()
+
+_log = logging.getLogger(__name__)
+
+
+class _Picture(NamedTuple):
+    """A decoded picture: its row, uint8 (H, W, 3), and the highest level of one of 16 bits."""
+
+    row: int
+    pixels: Pixels
+    peak: int | None
 
 
 def is_picture(name: str) -> bool:
@@ -43,8 +56,9 @@ def decode_pictures(
 ) -> Pixels:
     """Decode pictures.
 
-    Any mode becomes 8-bit RGB: alpha is dropped, 16-bit gray is scaled, JPEG photographs are
-    turned upright by their EXIF orientation, of an animation the first frame is taken.
+    Any mode becomes 8-bit RGB: what is transparent is put on white, 16-bit gray is scaled, JPEG
+    photographs are turned upright by their EXIF orientation, of an animation the first frame is
+    taken.
 
     Args:
         path: Where they are from, for messages.
@@ -65,9 +79,12 @@ def decode_pictures(
     first = -1
     images: Pixels = np.empty((0, 3, 0, 0), dtype=np.uint8)
     left = set(range(len(names)))
+    peaks = []
     with _quiet_pillow():
-        for row, pixels in _decoded(path, names, files, size):
+        for row, pixels, peak in _decoded(path, names, files, size):
             height, width, _ = pixels.shape
+            if peak is not None:
+                peaks.append(peak)
             if first < 0:
                 first = row
                 images = np.empty((len(names), 3, height, width), dtype=np.uint8)
@@ -81,6 +98,15 @@ def decode_pictures(
             left.discard(row)
     if left:
         raise ArtifactError(f"{path}: {names[min(left)]} has been removed; try again")
+    if peaks and (bits := max(peaks).bit_length()) <= _FEW_BITS:
+        _log.warning(
+            "%s: %d pictures of 16 bits use %d of them, of which %d gray levels are left; scale"
+            " them to the whole range first",
+            path,
+            len(peaks),
+            bits,
+            (max(peaks) + 128) // 257 + 1,
+        )
     return images
 
 
@@ -112,17 +138,17 @@ def _formats() -> dict[str, str]:
 
 def _decoded(
     path: Path | str, names: Sequence[str], files: Iterable[tuple[int, bytes]], size: int | None
-) -> Iterator[tuple[int, Pixels]]:
-    """(row, uint8 (H, W, 3)) of each file, in the order of the files.
+) -> Iterator[_Picture]:
+    """The picture of each file, in the order of the files.
 
     This thread reads, a pool decodes (Pillow lets go of the interpreter's lock meanwhile); only a
     few batches are under way at a time, so memory stays bounded.
     """
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    waiting: deque[Future[list[tuple[int, Pixels]]]] = deque()
+    waiting: deque[Future[list[_Picture]]] = deque()
 
-    def decode(batch: list[tuple[int, bytes]]) -> list[tuple[int, Pixels]]:
-        return [(row, _decode(path, names[row], data, size)) for row, data in batch]
+    def decode(batch: list[tuple[int, bytes]]) -> list[_Picture]:
+        return [_Picture(row, *_decode(path, names[row], data, size)) for row, data in batch]
 
     with ThreadPoolExecutor(threads or 1) as pool:
         try:
@@ -150,8 +176,10 @@ def _batches(files: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, byt
         yield batch
 
 
-def _decode(path: Path | str, name: str, data: bytes, size: int | None) -> Pixels:
-    """One image, uint8 (H, W, 3)."""
+def _decode(
+    path: Path | str, name: str, data: bytes, size: int | None
+) -> tuple[Pixels, int | None]:
+    """One image, uint8 (H, W, 3), and the highest level of one of 16 bits."""
     try:
         formats = tuple(sorted(set(_formats().values())))
         with Image.open(io.BytesIO(data), formats=formats) as opened:
@@ -162,7 +190,8 @@ def _decode(path: Path | str, name: str, data: bytes, size: int | None) -> Pixel
                 opened.draft("RGB", (3 * size, 3 * size))  # JPEG: decoded at a half, a quarter, ...
             with _one_large if area > _LARGE_PIXELS else nullcontext():
                 image = ImageOps.exif_transpose(opened) if "exif" in opened.info else opened
-                pixels: Pixels = np.asarray(_central_square(_rgb(image), size))
+                rgb, peak = _rgb(image)
+                pixels: Pixels = np.asarray(_central_square(rgb, size))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ArtifactError(
             f"{path}: {name} is too large to decode ({one_line(error)}); make it smaller"
@@ -175,7 +204,7 @@ def _decode(path: Path | str, name: str, data: bytes, size: int | None) -> Pixel
         raise ArtifactError(
             f"{path}: cannot decode {name} ({one_line(error)}); replace or remove it"
         ) from None
-    return pixels
+    return pixels, peak
 
 
 def _central_square(image: Image.Image, size: int | None) -> Image.Image:
@@ -187,17 +216,22 @@ def _central_square(image: Image.Image, size: int | None) -> Image.Image:
     return square.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image) -> tuple[Image.Image, int | None]:
+    """The same in RGB, and the highest level of one of 16 bits."""
+    peak = None
     if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip at 255
         levels = np.asarray(image).astype(np.int32).clip(0, 65535)
+        peak = int(levels.max())
         levels += 128
         levels //= 257
         image = Image.fromarray(levels.astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pixels")
-    elif image.mode in ("P", "PA"):
-        image = image.convert("RGBA")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    elif image.has_transparency_data:
+        colors = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
+        image = Image.new("RGB", colors.size, "white")
+        image.paste(colors, mask=colors)
+    return (image if image.mode == "RGB" else image.convert("RGB")), peak
 
 
 @contextmanager

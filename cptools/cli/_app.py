@@ -100,6 +100,7 @@ def tool(
                 kwargs = {name: kwargs[name] for name in context.params if name in kwargs}
             quiet, verbose = (bool(kwargs.get(name)) for name in ("quiet", "verbose"))
             with _guard(str(app.info.name)), _remarks(quiet=quiet, verbose=verbose):
+                _check_alone()
                 function(*args, **kwargs)
 
         if options is not None:
@@ -108,6 +109,16 @@ def tool(
         return function
 
     return register
+
+
+def _check_alone() -> None:
+    """Refuse to be one of several processes, as torchrun starts: each would do all of the work."""
+    number = os.environ.get("WORLD_SIZE", "1")
+    if number.isdecimal() and int(number) > 1:
+        raise UsageError(
+            f"several processes cannot share the work yet (WORLD_SIZE={number}); run it once,"
+            " without torchrun"
+        )
 
 
 def _expand(wrapped: Any, function: Any, options: Mapping[str, Any]) -> None:

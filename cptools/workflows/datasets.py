@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cptools.artifacts import recorded  # noqa: TID253 - without numpy
+from cptools.text import few
 from cptools.workflows.doors import naming
 from cptools.workflows.histories import chain_name, entry, main_input
 from cptools.workflows.origins import check_bytes, check_source
@@ -160,8 +161,12 @@ def make_dataset(path: str, options: dict[str, Any], *, side: int | None = None)
             scale_contrast(images, options["contrast"]) for images in (train_images, test_images)
         )
     mean, std = channel_statistics(train_images)
+    if not any(std):
+        raise ValueError("all training images are of one color; use other images")
     if not all(std):
-        raise ValueError("a color channel is constant over all images; use other images")
+        _log.warning("a color channel has one value in all training images; it is not scaled")
+        std = (std[0] or 1.0, std[1] or 1.0, std[2] or 1.0)
+    _note_untested(test_labels, classes)
     dataset = Dataset(
         train_images,
         train_labels,
@@ -412,6 +417,15 @@ def choose(found: "Dataset", options: dict[str, Any]) -> "Dataset":
         classes=tuple(found.classes[label] for label in chosen.classes),
         history=(*found.history, command),
     )
+
+
+def _note_untested(test_labels: Any, classes: tuple[str, ...]) -> None:
+    """Say which classes have no test image, unless there are too few for all."""
+    if len(test_labels) >= len(classes):
+        tested = {*test_labels.tolist()}
+        left = [name for label, name in enumerate(classes) if label not in tested]
+        if left:
+            _log.warning("no test images of %s", few(left))
 
 
 def describe(dataset: "Dataset") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Poison a dataset: `cp.generate`, the workflow of `cp-generate`."""
 
+import logging
 import math
 from dataclasses import replace
 from fractions import Fraction
@@ -19,7 +20,7 @@ from cptools.workflows.doors import (
     used_hardware,
 )
 from cptools.workflows.groups import check_groups, make_groups, make_labeler
-from cptools.workflows.histories import entry, main_input
+from cptools.workflows.histories import changes, entry, main_input
 from cptools.workflows.logs import check_log, logged
 from cptools.workflows.progress import Progress, tracker
 from cptools.workflows.weights import read_weights, starting_tensors
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from cptools.artifacts.schema import Dataset, Delta, Encoder, Input
     from cptools.workflows.weights import Weights
+
+_log = logging.getLogger(__name__)
 
 
 class Poisoned(NamedTuple):
@@ -172,6 +175,12 @@ def generate(
     if labels_from is not None:
         check_artifact(labels_from, "encoder", name="labels_from")
     check_groups(dataset, told, init, labels_from)
+    if "poison" in changes(dataset.history):
+        _log.warning(
+            "these images are poisoned already; from the clean ones they will differ by more than"
+            " `epsilon=%s`",
+            told["epsilon"],
+        )
     device, bf16 = used_hardware(told, device, precision)
     clean_digest = dataset_digest(dataset)
     inputs = main_input(clean_digest)

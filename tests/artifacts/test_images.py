@@ -166,14 +166,37 @@ def test_gray_palette_alpha(tmp_path):
     np.testing.assert_array_equal(
         read_one(tmp_path / "l", encode(gray)), np.repeat(gray[:, :, None], 3, axis=2)
     )
-    rgba = np.dstack([rgb, np.arange(64, dtype=np.uint8).reshape(8, 8)])
-    np.testing.assert_array_equal(read_one(tmp_path / "a", encode(rgba)), rgb)
-    buffer = io.BytesIO()
     palette = Image.fromarray(rgb).quantize(7)
-    palette.save(buffer, "png", transparency=b"\x00\x80")
+    buffer = io.BytesIO()
+    palette.save(buffer, "png")
     np.testing.assert_array_equal(
         read_one(tmp_path / "p", buffer.getvalue()), np.asarray(palette.convert("RGB"))
     )
+
+
+def on_white(rgb, alpha):
+    share = alpha[:, :, None] / 255
+    return rgb * share + 255 * (1 - share)
+
+
+def test_what_is_transparent_is_put_on_white(tmp_path):
+    rgb, alpha = picture(0), (np.arange(64, dtype=np.uint8) * 4).reshape(8, 8)
+    alpha[0], alpha[1] = 0, 255
+    got = read_one(tmp_path / "rgba", encode(np.dstack([rgb, alpha])))
+    assert (got[0] == 255).all()
+    np.testing.assert_array_equal(got[1], rgb[1])
+    np.testing.assert_allclose(got, on_white(rgb, alpha), atol=1)
+    gray = Image.merge("LA", [Image.fromarray(rgb[:, :, 0]), Image.fromarray(alpha)])
+    buffer = io.BytesIO()
+    gray.save(buffer, "png")
+    got = read_one(tmp_path / "la", buffer.getvalue())
+    np.testing.assert_allclose(got, on_white(rgb[:, :, :1].repeat(3, 2), alpha), atol=1)
+    buffer = io.BytesIO()
+    palette = Image.fromarray(rgb).quantize(7)
+    palette.save(buffer, "png", transparency=b"\x00\x80")
+    shares = np.array([0, 128, *[255] * 5])[np.asarray(palette)]
+    got = read_one(tmp_path / "p", buffer.getvalue())
+    np.testing.assert_allclose(got, on_white(np.asarray(palette.convert("RGB")), shares), atol=1)
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
@@ -181,6 +204,32 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     pixels = read_one(tmp_path, encode(levels))
     expected = np.round(levels / 257.0).astype(np.uint8)
     np.testing.assert_array_equal(pixels, np.repeat(expected[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("peak", "note"), [(4095, "use 12 of them, of which 17 gray"), (65520, "")]
+)
+def test_few_bits_of_sixteen_are_said(tmp_path, caplog, peak, note):
+    read_one(tmp_path, encode((np.arange(64, dtype=np.uint16) * (peak // 63)).reshape(8, 8)))
+    assert note in caplog.text
+    assert bool(note) == bool(caplog.text)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_what_is_passed_over_is_said(tmp_path, caplog, kind):
+    files = files_of(*SIMPLE)
+    files |= dict.fromkeys(["train/cat/a.HEIC", "train/cat/b.HEIC", "train/x/README"], b"x")
+    files |= dict.fromkeys(["train/cat/.DS_Store", "__MACOSX/a.txt", "classes.txt"], b"x")
+    path = pack(tmp_path / "x", files, kind)
+    if kind == "folder":
+        (path / "train" / "empty").mkdir()
+    list_images(path)
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == f"{path}: passed over 3 files (.HEIC, no suffix)"
+    assert said[1:] == [f"{path}: no images in the folders of empty, x"] * (kind == "folder")
+    only = pack(tmp_path / "y", {"train/cat/a.HEIC": b"x"}, kind)
+    with pytest.raises(ArtifactError, match=r"no images that can be read \(passed over 1 file"):
+        list_images(only)
 
 
 def test_exif_orientation(tmp_path):

@@ -245,7 +245,29 @@ def test_pictures_of_one_color_are_refused(tool, tmp_path):
     for split in ("train", "test"):
         (tmp_path / split / "a").mkdir(parents=True)
         Image.new("RGB", (8, 8), "gray").save(tmp_path / split / "a" / "0.png")
-    tool("cp-dataset", tmp_path).refused("a color channel is constant over all images;")
+    tool("cp-dataset", tmp_path).refused("all training images are of one color;")
+
+
+def test_a_channel_without_anything_is_kept(tool, tmp_path):
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    pixels[..., 2] = 0  # as of a microscope with two stains
+    (tmp_path / "all").mkdir()
+    for number, one in enumerate(pixels):
+        Image.fromarray(one).save(tmp_path / "all" / f"{number}.png")
+    done = tool("cp-dataset", tmp_path / "all", "--holdout", 0, "-o", tmp_path / "x")
+    note = "a color channel has one value in all training images; it is not scaled"
+    assert (done.code, done.err) == (0, f"cp-dataset: note: {note}\n")
+    made = open_artifact(tmp_path / "x").read()
+    assert (made.mean[2], made.std[2]) == (0, 1)
+
+
+def test_classes_without_test_images_are_said(tool, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "x")
+    shutil.rmtree(tmp_path / "x" / "test" / "b")
+    done = tool("cp-dataset", tmp_path / "x", "-o", tmp_path / "y")
+    assert (done.code, done.err) == (0, "cp-dataset: note: no test images of b\n")
 
 
 def test_no_network_is_said(tool, tmp_path, monkeypatch):

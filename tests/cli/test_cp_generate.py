@@ -66,6 +66,14 @@ def test_a_poisoned_dataset_holds_neither_clean_images_nor_delta(files, clean):
     assert not (poisoned.train_images == clean.train_images).all((1, 2, 3)).any()
 
 
+def test_poison_on_poison_is_said(tool, files, tmp_path):
+    words = ("--alg", "lsp", "-o", tmp_path / "x")
+    done = tool("cp-generate", files / "poisoned.safetensors", *words)
+    assert done.err.startswith("cp-generate: note: these images are poisoned already;")
+    assert done.err.endswith("by more than --epsilon 8/255\n")
+    assert tool("cp-generate", files / "clean.safetensors", *words).err == ""
+
+
 def test_settings_change_the_poison(make, tmp_path, files):
     base = open_artifact(files / "poisoned.safetensors").read()
     for arguments in (["--seed", 1], ["--lr", 0.1], ["--crop-area", 1], ["--pgd-steps", 2]):

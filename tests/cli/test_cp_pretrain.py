@@ -274,3 +274,14 @@ def test_a_hardened_recipe_is_told_and_its_settings_are_the_same_typed(tool, fil
 def test_what_hardens_nothing_is_refused(tool, files, options, told):
     done = tool("cp-pretrain", files / "clean.safetensors", *options, "--dry-run")
     assert (done.code, told in done.err, done.err.count("\n")) == (2, True, 1), done.err
+
+
+@pytest.mark.parametrize("number", ["2", "1"])
+def test_several_processes_are_refused(tool, files, monkeypatch, number):
+    """Under torchrun each would do all of the work."""
+    monkeypatch.setenv("WORLD_SIZE", number)
+    done = tool("cp-pretrain", files / "clean.safetensors", "--dry-run")
+    if number == "1":
+        assert done.code == 0
+    else:
+        done.refused("several processes cannot share the work yet (WORLD_SIZE=2);")

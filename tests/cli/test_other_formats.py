@@ -48,6 +48,12 @@ def test_npz(make, tmp_path, npz):
     assert made.source.options == {"limit": 8, "size": 8, "seed": 0}
 
 
+def test_arrays_of_other_names(tool, tmp_path):
+    np.savez(tmp_path / "x.npz", x=IMAGES, y=LABELS)
+    done = tool("cp-dataset", tmp_path / "x.npz")
+    done.refused("has no array train_images, but x, y; name arrays as MedMNIST does")
+
+
 def test_csv(make, tmp_path, listed, same_again):
     words = ("--columns", "file,kind", "--holdout", 0.2)
     made = make("cp-dataset", listed, *words, o=tmp_path / "a")
