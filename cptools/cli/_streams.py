@@ -10,8 +10,9 @@ import re
 import select
 import stat
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -195,7 +196,7 @@ def plan_output(o: str | None, *, default_name: str) -> str:
 
 
 def deliver(artifact: "Artifact", path: str, *, o: str | None, quiet: bool = False) -> None:
-    """Write an artifact to the path of `plan_output`; print the path if it was generated.
+    """Write an artifact to the path of `plan_output`; if that was generated, say what is where.
 
     Args:
         artifact: what to write.
@@ -205,8 +206,25 @@ def deliver(artifact: "Artifact", path: str, *, o: str | None, quiet: bool = Fal
     """
     from cptools.artifacts.stream import write_artifact
 
-    with _named(path, o=o, quiet=quiet) as name:
+    with _named(path, o=o, quiet=quiet, told=partial(_next, artifact)) as name:
         write_artifact(artifact, name)
+
+
+def _next(artifact: "Artifact", name: str) -> str:
+    """What was written to a file, and what to do with it."""
+    from cptools.artifacts.schema import Dataset, Encoder
+    from cptools.workflows.histories import changes
+
+    match artifact:
+        case Dataset():
+            done = ", ".join(dict.fromkeys(changes(artifact.history)))
+            images = f"{len(artifact.train_images)} training images"
+            what = f"{images} after {done}" if done else images
+            return f"{name} ({what}); next: cp-pretrain {name} | cp-probe"
+        case Encoder():
+            what = f"{artifact.algorithm}, {artifact.architecture}"
+            return f"{name} ({what}); next: cp-probe {name}"
+    return name
 
 
 def check_report_output(output: str | None) -> None:
@@ -240,13 +258,15 @@ def delivery(path: str, *, o: str | None, quiet: bool = False) -> Iterator[Binar
 
 
 @contextmanager
-def _named(path: str, *, o: str | None, quiet: bool) -> Iterator[str]:
-    """The name to write to; printed afterwards if it was generated."""
+def _named(
+    path: str, *, o: str | None, quiet: bool, told: Callable[[str], str] = str
+) -> Iterator[str]:
+    """The name to write to; what is `told` of it is printed afterwards if it was generated."""
     is_ours = o is None and path != "-"
     name = _free_name(path) if is_ours else path  # it may have been taken during long work
     yield name
     if is_ours:
-        say(f"wrote {name}", quiet=quiet)
+        say(f"wrote {told(name)}", quiet=quiet)
 
 
 def _is_terminal(path: str) -> bool:
@@ -290,7 +310,11 @@ def _has_content(*, quiet: bool) -> bool:
     stream = sys.stdin.buffer
     if isinstance(stream, io.BufferedReader):
         if not stream.seekable() and not select.select([stream], [], [], PATIENCE)[0]:
-            say("waiting for an artifact on standard input; Ctrl-C to cancel", quiet=quiet)
+            say(
+                "waiting for the result of the command before the pipe, which may take minutes;"
+                " Ctrl-C to cancel",
+                quiet=quiet,
+            )
         return bool(stream.peek(1))
     position = stream.tell()
     content = bool(stream.read(1))

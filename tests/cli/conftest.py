@@ -40,9 +40,7 @@ class Done:
 def without_waiting(stderr):
     """What was said, but for the line that a slow command before the pipe brings about."""
     lines = stderr.decode().splitlines(keepends=True)
-    return "".join(
-        line for line in lines if "waiting for an artifact on standard input" not in line
-    )
+    return "".join(line for line in lines if "waiting for the result of the command" not in line)
 
 
 def _tool(name, *arguments, stdin=None):

@@ -196,7 +196,7 @@ def test_a_stopped_tool_sends_that_it_was(environment, tmp_path):
     process = subprocess.Popen(command, stdin=held, **options)
     try:
         for line in process.stderr:
-            if b"waiting for an artifact" in line:
+            if b"waiting for the result" in line:
                 break
         process.send_signal(signal.SIGTERM)
         data = process.stdout.read()

@@ -58,7 +58,11 @@ def test_card_at_a_terminal(at_the_terminal):
     code, shown, folder = at_the_terminal
     assert code == 0
     lines = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", shown).decode().splitlines()
-    assert lines[-1].strip() == "cp-defend: wrote byol-class-mc.dataset.safetensors"
+    name = "byol-class-mc.dataset.safetensors"
+    told = (
+        f"{name} (1000 training images after poison, defense); next: cp-pretrain {name} | cp-probe"
+    )
+    assert lines[-1].strip() == f"cp-defend: wrote {told}"
     assert b"poisoning (byol, class-wise)" in shown
     assert b"__metadata__" not in shown
     assert b"Traceback" not in shown
@@ -304,7 +308,7 @@ def test_control_c_while_waiting(environment, tmp_path):
         stdin=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     line = process.stderr.readline()
-    assert line == b"cp-defend: waiting for an artifact on standard input; Ctrl-C to cancel\n"
+    assert line.startswith(b"cp-defend: waiting for the result of the command before the pipe")
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30)[1] == b""
     assert process.returncode == 130

@@ -3,14 +3,18 @@
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
+import threading
 import time
 
+import numpy as np
 import pytest
 
 from cptools.artifacts.errors import ArtifactError
-from cptools.cli import _streams
+from cptools.artifacts.schema import Dataset, Entry
+from cptools.cli import _progress, _streams
 from cptools.cli._app import UsageError
 
 CODE = """
@@ -117,7 +121,10 @@ def test_silent_pipe_is_explained_and_waited_for():
         stderr=subprocess.PIPE,
     )
     line = process.stderr.readline()
-    assert line == b"cp-demo: waiting for an artifact on standard input; Ctrl-C to cancel\n"
+    assert line == (
+        b"cp-demo: waiting for the result of the command before the pipe, which may take minutes;"
+        b" Ctrl-C to cancel\n"
+    )
     time.sleep(0.2)
     assert process.poll() is None
     assert process.communicate(b"late", timeout=20) == (b"-:late", b"")
@@ -290,6 +297,61 @@ def test_no_bar_off_a_terminal(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"cptools" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_log_has_a_line_now_and_then(capsys, monkeypatch, quiet):
+    monkeypatch.setattr(_progress, "EVERY", 0.1)
+
+    def slow():
+        yield 4.0
+        yield 2.0
+        time.sleep(0.35)  # nothing comes, and is said
+        yield 1.0
+
+    words = {"total": 3, "describe": "loss {}".format, "label": "training", "quiet": quiet}
+    assert [*_progress.track(slow(), **words)] == [4, 2, 1]
+    lines = capsys.readouterr().err.splitlines()
+    assert (len(lines) >= 2) != quiet
+    for line in lines:
+        assert re.fullmatch(
+            "cptools: training: 2 of 3 after 0:00:00, about 0:00:00 left; loss 2.0", line
+        )
+    assert threading.active_count() == 1
+
+
+def test_a_line_says_how_long_it_takes():
+    assert _progress._line("training", 3, 12, 90, "loss 4.1") == (
+        "training: 3 of 12 after 0:01:30, about 0:04:30 left; loss 4.1"
+    )
+    assert _progress._line("audit", 0, None, 30.2, "") == "audit: 0 after 0:00:30"
+
+
+def test_what_was_written_and_what_is_next(capsys, tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    images, labels = np.arange(96, dtype=np.uint8).reshape(2, 3, 4, 4), np.arange(2)
+    statistics = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    history = [
+        Entry("cp-dataset", "0", {"input": "shapes"}),
+        Entry("cp-generate", "0", {"alg": "byol", "mode": "class", "epsilon": "8/255"}),
+        Entry("cp-defend", "0", {"mc": True}),
+    ]
+    for number, done in ((1, ""), (3, " after poison, defense")):
+        made = Dataset(
+            *(images, labels, images, labels, None), name="x", classes=("a", "b"), **statistics,
+            source=None, history=tuple(history[:number]),
+        )  # fmt: skip
+        name = f"{number}.dataset.safetensors"
+        _streams.deliver(made, _streams.plan_output(None, default_name=name), o=None)
+        assert capsys.readouterr().err == (
+            f"cptools: wrote {name} (2 training images{done});"
+            f" next: cp-pretrain {name} | cp-probe\n"
+        )
 
 
 def test_rich_is_not_imported_off_a_terminal():
