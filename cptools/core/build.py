@@ -12,6 +12,7 @@ from cptools.core.algorithms.base import Algorithm, Backbone
 from cptools.core.encoders import ENCODERS, PREFIX, Encoder, is_foreign
 from cptools.core.encoders.foreign import as_backbone, check_trust, make_foreign, seeded
 from cptools.core.encoders.heads import initialize
+from cptools.core.encoders.strided import replace_strided
 from cptools.core.encoders.two_stream import TwoStreamEncoder
 from cptools.core.encoders.weights import load_weights
 from cptools.core.epsilon import parse_epsilon
@@ -128,6 +129,7 @@ def build_encoder(
             network = make_foreign(base, _known(size, base))
         else:
             network = _made(entry, width, size, base)
+        replace_strided(network)
         if entry is None or not hasattr(network, "feature_dim"):
             return as_backbone(network, base, _known(size, base))
         return cast("Backbone", network)

@@ -6,30 +6,10 @@ torchvision's parameter names, and its shapes except `conv1.weight` (3x3 for 7x7
 `fc`.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet
 from torchvision.models.resnet import BasicBlock, Bottleneck
-
-
-class StridedPointwise(nn.Conv2d):
-    """A 1x1 convolution with a stride that takes its pixels first and then convolves them all.
-
-    The same numbers as `nn.Conv2d` with that stride, which oneDNN (torch 2.14, CPU) computes by way
-    of a workspace that is too short where images are channels-last and `in_channels` is less than
-    a vector holds (8 floats with AVX2, 16 with AVX-512): the backward pass then writes beyond it.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, step: int):
-        super().__init__(in_channels, out_channels, 1, bias=False)
-        self.step = step
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps [B, in_channels, H, W] to [B, out_channels, ceil(H / step), ceil(W / step)]."""
-        kept = x[:, :, :: self.step, :: self.step]
-        return super().forward(kept.contiguous(memory_format=torch.channels_last))
 
 
 class SmallImageResNet(ResNet):  # type: ignore[misc]
@@ -64,14 +44,6 @@ class SmallImageResNet(ResNet):  # type: ignore[misc]
         self.layer4 = self._make_layer(block, 8 * width, blocks[3], stride=2)
         self.fc = nn.Identity()
         self.feature_dim: int = 8 * width * block.expansion
-
-    def _make_layer(self, *args: Any, **kwargs: Any) -> nn.Sequential:
-        layer: nn.Sequential = super()._make_layer(*args, **kwargs)
-        shortcut: Any = layer.get_submodule("0").downsample
-        if shortcut is not None:
-            old = shortcut[0]
-            shortcut[0] = StridedPointwise(old.in_channels, old.out_channels, old.stride[0])
-        return layer
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [B, feature_dim] of normalized images [B, 3, H, W]."""

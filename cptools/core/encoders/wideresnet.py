@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cptools.core.encoders.resnet import StridedPointwise
-
 STEM = 16  # channels
 BLOCKS = 4  # of each group: (28 - 4) / 6
 
@@ -27,7 +25,8 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         is_same = in_channels == channels and stride == 1
-        self.convShortcut = None if is_same else StridedPointwise(in_channels, channels, stride)
+        shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+        self.convShortcut = None if is_same else shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum of the block's two ways."""

@@ -32,7 +32,7 @@ def test_narrow_networks_train(names):
 def test_a_strided_pointwise_convolution_is_the_ordinary_one():
     import torch
 
-    from cptools.core.encoders.resnet import StridedPointwise
+    from cptools.core.encoders.strided import StridedPointwise
 
     ours = StridedPointwise(16, 24, 2)
     x = torch.randn(3, 16, 9, 7, requires_grad=True)
