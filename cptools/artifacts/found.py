@@ -37,6 +37,7 @@ class Found:
         about: What an export says of itself, for `export.read_about`; None for other data.
         names: Of the files of the training images, within the folder, archive or list that was
             given; empty where images are not files of their own.
+        remarks: What was left out and why, a line each.
     """
 
     classes: tuple[str, ...]
@@ -45,6 +46,7 @@ class Found:
     read: Callable[[Rows, Rows, int | None], Pixels]
     about: bytes | None = None
     names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def split_of(name: str) -> str:

@@ -3,7 +3,7 @@
 Layout: `train/CLASS/FILE` and `test/CLASS/FILE` (`val/` is taken where there is no `test/`), or
 `CLASS/FILE` alone, which has no test split; or, of images without labels, the same without the
 folders of classes. All of it may lie in one top folder. Hidden files and `__MACOSX` are passed
-over, and so are files whose suffix no image format has, which is logged.
+over, and so are files whose suffix no image format has, which is remarked.
 
 Classes are sorted by name, unless a `classes.txt` beside `train/` lists exactly these classes in
 another order; in a folder that `export_dataset` wrote, `classes.txt` may list more of them. Files
@@ -20,7 +20,6 @@ Listing and decoding are separate, so that a choice of rows is made before anyth
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections import Counter
@@ -52,8 +51,6 @@ __all__ = [
 
 _TEST_FOLDERS = ("test", "val")  # the first that is there
 
-_log = logging.getLogger(__name__)
-
 
 class Files(NamedTuple):
     """The images of a split: names inside the container, and int64 labels (N,)."""
@@ -71,12 +68,14 @@ class Listing:
         train: Training images; every class has one or more, except in an export.
         test: Test images, or None where there is no test folder.
         about: What an export says of itself, for `export.read_about`; None for other folders.
+        remarks: What was left out and why, a line each.
     """
 
     classes: tuple[str, ...]
     train: Files
     test: Files | None
     about: bytes | None
+    remarks: tuple[str, ...] = ()
 
 
 def find_images(path: str | os.PathLike[str]) -> Found:
@@ -90,7 +89,9 @@ def find_images(path: str | os.PathLike[str]) -> Found:
         return read_images(path, names, size=size)
 
     labels = None if test is None else test.labels
-    return Found(listing.classes, train.labels, labels, read, listing.about, train.names)
+    return Found(
+        listing.classes, train.labels, labels, read, listing.about, train.names, listing.remarks
+    )
 
 
 def list_images(path: str | os.PathLike[str]) -> Listing:
@@ -108,8 +109,6 @@ def list_images(path: str | os.PathLike[str]) -> Listing:
         if others:
             none += f" that can be read ({passed_over})"
         raise ArtifactError(f"{none}; expected e.g. train/CLASS/*.jpg")
-    if others:
-        _log.warning("%s: %s", path, passed_over)
     table = _by_split(path, names)
     classes = _class_order(table, class_lines, is_export=about is not None)
     for name, _, file in table.get("test", []):
@@ -119,10 +118,11 @@ def list_images(path: str | os.PathLike[str]) -> Listing:
                 " add some or leave it out"
             )
     empty = _empty_classes(path, table["train"])
+    remarks = [f"{path}: {passed_over}"] if others else []
     if empty:
-        _log.warning("%s: no images in the folders of %s", path, few(empty))
+        remarks.append(f"{path}: no images in the folders of {few(empty)}")
     test = _ordered(table["test"], classes) if "test" in table else None
-    return Listing(classes, _ordered(table["train"], classes), test, about)
+    return Listing(classes, _ordered(table["train"], classes), test, about, tuple(remarks))
 
 
 def read_images(

@@ -149,6 +149,8 @@ def make_dataset(path: str, options: dict[str, Any], *, side: int | None = None)
         if not path.startswith(HUB):
             path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
         found = find_source(path, options)
+        for remark in found.remarks:
+            _log.warning("%s", remark)
         name, arrays, classes = path_name(path), *_images(path, found, options, side)
         if found.about is not None:
             about, restored = _exported(path, found.about, arrays, classes, options)
