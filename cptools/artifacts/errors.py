@@ -8,6 +8,10 @@ class ArtifactError(ValueError):
         super().__init__(" ".join(message.splitlines()))  # names from outside may have several
 
 
+class SizesDiffer(ArtifactError):
+    """Images have several sizes, and none was chosen for them."""
+
+
 class UpstreamError(ArtifactError):
     """The tool whose output was to be read failed, and sent word of it.
 

@@ -200,10 +200,7 @@ def export_images(
     ids = np.arange(len(train_labels)) if train_index is None else train_index
     if len(np.unique(ids)) != len(train_labels) or (len(ids) and ids.min() < 0):
         raise ValueError("expected one id for each training image, all different and not negative")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArtifactError(f"{folder} {_TAKEN}")
-    target = folder.resolve()
-    with _beside(target, folder) as temporary:
+    with new_folder(folder) as temporary:
         classes = _folders(classes)
         (temporary / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), "utf-8")
         if about is not None:
@@ -214,6 +211,20 @@ def export_images(
             rows += _write_split(temporary / "test", test_images, test_labels, test_ids, classes)
         with (temporary / LIST_FILE).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([("path", "label", "split"), *rows])
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes its place, whole, at the end.
+
+    Raises:
+        ArtifactError: There is a file or a folder that is not empty, or it cannot be made.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArtifactError(f"{folder} {_TAKEN}")
+    target = folder.resolve()
+    with _beside(target, folder) as temporary:
+        yield temporary
         os.sync()  # one for all is faster than one for each image
         try:
             temporary.replace(target)  # POSIX: also over an empty folder, and over no other

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cptools.artifacts.containers import Member, members, one_line, one_line_errors
-from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.errors import ArtifactError, SizesDiffer
 from cptools.artifacts.found import MANY, Found, Rows, numbered, test_split, unlabeled
 from cptools.artifacts.pictures import Pixels, resize_pixels
 from cptools.artifacts.schema import Dataset
@@ -76,7 +76,7 @@ def find_npz(path: Path) -> Found:
         if test and len(test_rows):
             held = images[test][test_rows]
             if size is None and held.shape[1:] != chosen.shape[1:]:
-                raise ArtifactError(
+                raise SizesDiffer(
                     f"{path}: training and test images differ in size; give --size to resize them"
                 )
             parts = [_fitted(part, size) for part in (chosen, held)]

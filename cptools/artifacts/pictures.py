@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cptools.artifacts.containers import one_line
-from cptools.artifacts.errors import ArtifactError
+from cptools.artifacts.errors import ArtifactError, SizesDiffer
 from cptools.artifacts.signatures import looks_like
 
 Pixels = NDArray[np.uint8]
@@ -89,7 +89,7 @@ def decode_pictures(
                 first = row
                 images = np.empty((len(names), 3, height, width), dtype=np.uint8)
             elif (height, width) != images.shape[2:]:
-                raise ArtifactError(
+                raise SizesDiffer(
                     f"{path}: images differ in size ({names[first]} is"
                     f" {images.shape[3]}x{images.shape[2]}, {names[row]} is {width}x{height});"
                     " give --size to resize them"

@@ -45,7 +45,8 @@ def _names(text: str) -> frozenset[str]:
 
 TOOLS = {
     "cp-dataset": Tool(
-        _names("input limit fraction limit_test classes size holdout contrast columns seed")
+        _names("input limit fraction limit_test classes size holdout contrast columns seed"),
+        sides={"drop": "", "keep": ""},
     ),
     "cp-perturb": Tool(
         _names("suite kind severity frame split mode epsilon fraction seed"),
@@ -81,7 +82,7 @@ TOOLS = {
 NEVER = _names(
     "input output delta init encoder_init watch labels_from dataset export checkpoint log info json"
     " audit dry_run quiet verbose version help install_completion show_completion context"
-    " probe_every report clean recommend victim proxy_epochs"
+    " probe_every report clean recommend victim proxy_epochs scores size"
 )
 """Options of these tools that are not recorded, so no method may have one of that name."""
 

@@ -20,10 +20,12 @@ from cptools.workflows.datasets import (
     make_dataset,
     path_name,
 )
-from cptools.workflows.names import listed_names, source_names, write_names
+from cptools.workflows.lists import choose_listed, copy_listed, read_list
+from cptools.workflows.names import listed_names, names_or_none, source_names, write_names
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset
+    from cptools.workflows.lists import ImageList
 
 app = make_app("cp-dataset")
 
@@ -101,6 +103,32 @@ def dataset(
         ),
     ] = None,
     seed: opt.Seed = 0,
+    drop: Annotated[
+        str | None,
+        typer.Option(
+            "--drop",
+            metavar="FILE",
+            help="Leave out the training images that this CSV file lists by path, id or row: of "
+            "scores of cp-probe --audit the suspects.",
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            metavar="FILE",
+            help="Keep only the training images that such a file lists.",
+        ),
+    ] = None,
+    copy: Annotated[
+        Path | None,
+        typer.Option(
+            "--copy",
+            metavar="DIR",
+            help="With --drop or --keep: copy the image files that are left, as they are, to a new "
+            "folder.",
+        ),
+    ] = None,
     export: Annotated[
         Path | None,
         typer.Option(
@@ -132,7 +160,7 @@ def dataset(
     INPUT is a source (shapes, cifar10, cifar100, stl10); a folder or archive of images laid out as
     train/CLASS/*.jpg and test/CLASS/*.jpg, or without labels; a .npz, CSV or parquet file,
     WebDataset shards, a folder of Hugging Face datasets, or hf:NAME of the hub; or a dataset. With
-    --export, --names or --info the dataset itself is written only if -o is given.
+    --export, --names, --copy or --info the dataset itself is written only if -o is given.
     """
     path = resolve_input(input, starts_chain=True, sources=SOURCES, quiet=quiet)
     options: dict[str, Any] = {
@@ -148,6 +176,18 @@ def dataset(
     }
     if (info or as_json) and is_stdout(output):
         raise UsageError("dataset and description both go to stdout; give -o FILE")
+    if drop is not None and keep is not None:
+        raise UsageError("--drop and --keep are two ways to choose; give one of them")
+    choice = "keep" if drop is None else "drop"
+    images = None if drop is keep else read_list(drop or keep or "", name=choice)
+    if images is not None and holdout and copy is None:
+        raise UsageError(
+            f"--holdout would take test images before --{choice}; give --holdout 0, or make a"
+            " folder by --copy first"
+        )
+    if copy is not None:
+        _copy(path, copy, images, options, choice, quiet=quiet)
+        return
     target = None
     if output is not None or not (export or names or info or as_json):
         name = "dataset" if path == "-" else path_name(path)
@@ -161,6 +201,9 @@ def dataset(
         made = make_dataset(path, options)
     else:
         made = choose(FileReader(path).read(), options)
+    if images is not None:
+        files = listed_names(path, options, made) if is_source(path) else names_or_none(made)
+        made = choose_listed(made, images, files, name=choice)
     if names is not None:
         listed = listed_names(path, options, made) if is_source(path) else source_names(made)
         write_names(listed, made, names)
@@ -170,6 +213,27 @@ def dataset(
         _describe(made, as_json=as_json)
     if target is not None:
         deliver(made, target, o=output, quiet=quiet)
+
+
+def _copy(
+    path: str,
+    folder: Path,
+    images: "ImageList | None",
+    options: dict[str, Any],
+    choice: str,
+    *,
+    quiet: bool,
+) -> None:
+    """Copy the files that are left, of which none is decoded."""
+    given = [name for name, value in options.items() if value is not None and name != "seed"]
+    if images is None:
+        raise UsageError("--copy copies what --drop or --keep leaves; give one of them")
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} does not apply to --copy; leave it out")
+    if not is_source(path) or path in SOURCES:
+        raise UsageError(f"--copy needs a folder or archive of images, not {path}; use --export")
+    num = copy_listed(path, folder, images, name=choice)
+    say(f"copied {num} images to {folder}", quiet=quiet)
 
 
 def _check_names(path: str) -> None:

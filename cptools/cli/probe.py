@@ -1,6 +1,7 @@
 """`cp-probe`: evaluate an encoder or the noise of a poisoned dataset, or audit a dataset."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,9 +10,11 @@ from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, tool
 from cptools.cli._progress import bar
 from cptools.cli._streams import (
+    check_apart,
     check_one_stdin,
     check_report_output,
     deliver_report,
+    is_stdout,
     resolve_input,
 )
 from cptools.core.recipes import (  # noqa: TID253 - without torch
@@ -19,7 +22,9 @@ from cptools.core.recipes import (  # noqa: TID253 - without torch
     PROBE_SETTINGS,
 )
 from cptools.workflows import probe as work
-from cptools.workflows.probe import choose_method, probe_settings
+from cptools.workflows.datasets import is_source, whole_dataset
+from cptools.workflows.names import names_or_none
+from cptools.workflows.probe import check_scores, choose_method, probe_settings
 
 app = make_app("cp-probe")
 
@@ -30,7 +35,8 @@ def probe(
         str | None,
         typer.Argument(
             metavar="INPUT",
-            help="Encoder or dataset: a file, or '-' for stdin (default).",
+            help="Encoder or dataset: a file, or '-' for stdin (default); with --audit also images "
+            "as cp-dataset takes them, such as a folder.",
             show_default=False,
         ),
     ] = None,
@@ -70,6 +76,24 @@ def probe(
             "--audit", help="Short for --method audit: check whether INPUT looks poisoned."
         ),
     ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size",
+            min=8,
+            help="Size in pixels in which a folder or archive is audited, after a square center "
+            "crop. Default: as the images are; 64 if they differ.",
+        ),
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(
+            "--scores",
+            metavar="FILE",
+            help="Write what an audit has against each image to this CSV file, for cp-dataset "
+            "--drop.",
+        ),
+    ] = None,
     l2: Annotated[float | None, typer.Option("--l2", min=0.0, help="Weight decay (lbfgs).")] = None,
     iterations: Annotated[
         int | None,
@@ -132,15 +156,34 @@ def probe(
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
     check_one_stdin(input=path, dataset=dataset)
 
-    from cptools.artifacts.schema import Dataset, Encoder
+    from cptools.artifacts.schema import Artifact, Dataset, Encoder
     from cptools.artifacts.stream import open_artifact
 
     check_report_output(output)
-    reader = open_artifact(path, expect=("encoder", "dataset"))
     method = "audit" if audit else method
-    choose_method(method, reader.kind, str(reader.header.get("algorithm")))
-    artifact = reader.read()
+    names: tuple[str, ...] = ()
+    artifact: Artifact
+    if scores is not None:
+        check_scores(scores, method)
+        if is_stdout(scores) and (output is None or is_stdout(output)):
+            raise UsageError("report and scores both go to stdout; give -o FILE")
+        check_apart(output=output, scores=scores)
+    if method == "audit" and is_source(path):
+        artifact, names = whole_dataset(path, size)
+    elif Path(path).is_dir():
+        raise UsageError(
+            f"{path} is a folder; --audit audits it, and cp-dataset makes a dataset of it"
+        )
+    elif size is not None:
+        raise UsageError("--size applies to the audit of a folder or archive; leave it out")
+    else:
+        reader = open_artifact(path, expect=("encoder", "dataset"))
+        choose_method(method, reader.kind, str(reader.header.get("algorithm")))
+        artifact = reader.read()
     assert isinstance(artifact, Dataset | Encoder)
+    if scores is not None and not names:
+        assert isinstance(artifact, Dataset)
+        names = names_or_none(artifact)
     settings = probe_settings(
         artifact,
         method,
@@ -161,6 +204,8 @@ def probe(
         device=device,
         precision=precision,
         progress=bar(quiet=quiet),
+        scores=scores,
+        names=names,
         **typed,
     )
     deliver_report(report, output, as_json=as_json)

@@ -391,7 +391,7 @@ RESERVED = frozenset({
     "device", "precision", "checkpoint", "dry_run", "quiet", "verbose", "version", "help", "watch",
     "labels_from", "defend", "defend_at", "probe_every", "report", "clean", "trusted", "dataset",
     "recommend", "victim", "proxy_epochs", "encoder_init", "log", "json", "context", "export",
-    "info", "audit", "clusters", "names", "install_completion", "show_completion",
+    "info", "audit", "clusters", "names", "scores", "size", "install_completion", "show_completion",
 })  # fmt: skip
 """Names of what the tools are told besides settings, which no setting may have."""
 

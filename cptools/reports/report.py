@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 << 20  # of a file of reports; a line has some KiB
 
+MOST_MARKED = 50  # percent of the images that an audit advises to leave out
+
 Record = dict[str, Any]
 """A line of a report; keys are stable, units in their names."""
 
@@ -170,7 +172,7 @@ def sentence(report: Mapping[str, Any]) -> str:
             f"{report['verdict']}: {report['total']} images of {report['dataset']} score"
             f" {report['score']:.2f}, where 1 raises the alarm (detail shared within classes:"
             f" {report['agreement_score']:.2f}; color of noise: {report['noise_score']:.2f});"
-            f" {report['marked_percent']:.1f} % of the images marked"
+            f" {report['marked_percent']:.1f} % of the images marked; {_advice(report)}"
         )
     if method == "changed":
         return (
@@ -201,6 +203,17 @@ def sentence(report: Mapping[str, Any]) -> str:
         f"{report['accuracy_percent']:.1f} % of {report['total']} test images of"
         f" {report['dataset']} ({_interval(report)}; {what} of {model}{note})"
     )
+
+
+def _advice(audit: Mapping[str, Any]) -> str:
+    """What to do after an audit."""
+    if audit["verdict"] in ("poisoned", "suspicious"):
+        if audit["marked_percent"] < MOST_MARKED:
+            return "look at these and leave them out: --scores FILE, then cp-dataset --drop FILE"
+        return "too many to leave out: see cp-defend --recommend, or get the images elsewhere"
+    if audit["verdict"] == "noisy":
+        return "noise without a pattern, of a camera or of adversarial poison: see cp-probe(1)"
+    return "nothing was found, which is no proof: cp-probe(1) says what is missed"
 
 
 def _interval(report: Mapping[str, Any]) -> str:

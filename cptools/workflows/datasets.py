@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SOURCES = recorded.SOURCES
 HUB = recorded.HUB
+MIXED = 64  # pixels in which images of several sizes are looked at
 
 _log = logging.getLogger(__name__)
 
@@ -149,9 +150,9 @@ def make_dataset(path: str, options: dict[str, Any], *, side: int | None = None)
         if not path.startswith(HUB):
             path = os.path.abspath(path)  # noqa: PTH100 - a source is an absolute path, links kept
         found = find_source(path, options)
+        name, arrays, classes = path_name(path), *_images(path, found, options, side)
         for remark in found.remarks:
             _log.warning("%s", remark)
-        name, arrays, classes = path_name(path), *_images(path, found, options, side)
         if found.about is not None:
             about, restored = _exported(path, found.about, arrays, classes, options)
             if restored is not None:
@@ -186,6 +187,34 @@ def make_dataset(path: str, options: dict[str, Any], *, side: int | None = None)
         return dataset
     source = Source(name=path, options=options, digest=digest(dataset.arrays()))
     return replace(dataset, source=source)
+
+
+def whole_dataset(path: str, size: int | None) -> "tuple[Dataset, tuple[str, ...]]":
+    """All images of a source, to be looked at: no test images are held out.
+
+    Args:
+        path: data in another format; see `make_dataset`.
+        size: width in pixels; None: as they are, or `MIXED` where they have several sizes.
+
+    Returns:
+        The dataset, and the names of the files of its training images, if they have any.
+    """
+    from cptools.artifacts.errors import SizesDiffer
+    from cptools.workflows.names import listed_names
+
+    found = find_source(path, {})
+    options: dict[str, Any] = {"seed": 0}
+    if found.test is None and found.about is None:
+        options["holdout"] = 0
+    if size is not None:
+        options["size"] = size
+    try:
+        dataset = make_dataset(path, options)
+    except SizesDiffer:
+        _log.warning("images differ in size; they are audited in %d pixels, or `size`", MIXED)
+        options["size"] = MIXED
+        dataset = make_dataset(path, options)
+    return dataset, listed_names(path, options, dataset)
 
 
 def clean_dataset(

@@ -122,8 +122,8 @@ def measure_audit(
     settings: Values,
     device: "torch.device",
     track: Track,
-) -> Record:
-    """The record of the audit of a dataset."""
+) -> "tuple[Record, Tensor]":
+    """The record of the audit of a dataset, and what speaks against each image, in its limit."""
     import torch
 
     from cptools.core.evaluation.audit import PARTS, Audit, audit
@@ -143,7 +143,7 @@ def measure_audit(
     )
     marked = (found.evidence >= 1).nonzero().squeeze(1)
     worst = marked[found.evidence[marked].argsort(descending=True, stable=True)][:SUSPECTS]
-    return {
+    record = {
         "verdict": found.verdict,
         "score": _short(found.score),
         "agreement_score": _short(found.agreement.score),
@@ -163,6 +163,7 @@ def measure_audit(
         "total": len(found.evidence),
         **_about(dataset, settings),
     }
+    return record, found.evidence
 
 
 def _about(dataset: "Dataset", settings: Values) -> Record:

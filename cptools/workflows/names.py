@@ -71,6 +71,14 @@ def source_names(dataset: "Dataset") -> tuple[str, ...]:
     return () if found is None else _names(found, dataset)
 
 
+def names_or_none(dataset: "Dataset") -> tuple[str, ...]:
+    """As `source_names`; empty where they cannot be had."""
+    try:
+        return source_names(dataset)
+    except ValueError:
+        return ()
+
+
 def _is_there(found: "Found", options: dict[str, Any], dataset: "Dataset") -> bool:
     """Whether labels, and first and last image, are still those of the dataset."""
     import numpy as np

@@ -11,11 +11,14 @@ from cptools.workflows.doors import (
     PRECISIONS,
     check_artifact,
     check_given,
+    check_path,
     check_seed,
     check_word,
+    naming,
     used_hardware,
 )
 from cptools.workflows.encoders import check_size, view_settings
+from cptools.workflows.lists import write_scores
 from cptools.workflows.measures import (
     measure_audit,
     measure_changed,
@@ -25,6 +28,8 @@ from cptools.workflows.measures import (
 from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
+    import os
+
     import torch
 
     from cptools.artifacts.schema import Dataset, Encoder
@@ -107,6 +112,8 @@ def probe(
     device: "str | torch.device" = "auto",
     precision: str = "auto",
     progress: Progress = None,
+    scores: "str | os.PathLike[str] | None" = None,
+    names: tuple[str, ...] = (),
     **settings: Any,
 ) -> Report:
     """Evaluate an encoder by a classifier on its frozen features, or a dataset by its noise.
@@ -126,6 +133,8 @@ def probe(
         device: auto, cpu, cuda or cuda:N.
         precision: of the networks: auto, fp32 or bf16.
         progress: whether to show a progress bar; None: only in a notebook.
+        scores: CSV file for what an audit has against each image.
+        names: of the files of the images, for that file.
         **settings: hyperparameters that override the recipe, e.g. `epochs=10`.
 
     Returns:
@@ -138,6 +147,8 @@ def probe(
 
     check_artifact(artifact, "encoder", "dataset", name="artifact")
     track = tracker(progress)
+    if scores is not None:
+        scores = check_scores(scores, choose_method(method, artifact.kind, ""))
     given = _given(dataset)
     told = probe_settings(
         artifact, method, given=given, recipe=recipe, seed=seed, precision=precision, **settings
@@ -162,10 +173,29 @@ def probe(
     device, _ = used_hardware(told, device, "fp32")
     clean = given[0] if given else None
     if told["method"] == "audit":
-        return Report((measure_audit(artifact, told, device, track),))
+        record, evidence = measure_audit(artifact, told, device, track)
+        if scores is not None:
+            write_scores(artifact, evidence.tolist(), names, scores)
+        return Report((record,))
     if told["method"] == "changed":
         return Report((measure_changed(artifact, clean, told),))
     return Report(tuple(measure_noise(artifact, clean, told, device, track)))
+
+
+def check_scores(path: object, method: str | None) -> str:
+    """Make sure, before any work, that an audit can write scores to a file.
+
+    Raises:
+        ValueError: it cannot, or this is no audit.
+    """
+    from cptools.artifacts.atomic import check_writable
+
+    if method != "audit":
+        raise ValueError("`scores` applies to `method=audit`; leave it out")
+    with naming("scores"):
+        path = check_path(path, name="scores")
+        check_writable(path)
+    return path
 
 
 def _given(dataset: "Given | Sequence[Given] | None") -> "tuple[Given, ...]":
@@ -192,6 +222,7 @@ def audit(
     seed: int = 0,
     device: "str | torch.device" = "auto",
     progress: Progress = None,
+    scores: "str | os.PathLike[str] | None" = None,
 ) -> Report:
     """Check whether a dataset of unknown provenance looks poisoned, without clean data.
 
@@ -200,6 +231,7 @@ def audit(
         seed: random seed, at least 0.
         device: auto, cpu, cuda or cuda:N.
         progress: whether to show a progress bar; None: only in a notebook.
+        scores: CSV file for what speaks against each image, in units of the limit for one.
 
     Returns:
         A report with a `verdict` and scores; a score of 1 or more raises an alarm.
@@ -208,4 +240,6 @@ def audit(
         ValueError: an argument is invalid.
     """
     check_artifact(dataset, "dataset", name="dataset")  # an encoder would be told of `artifact`
-    return probe(dataset, method="audit", seed=seed, device=device, progress=progress)
+    return probe(
+        dataset, method="audit", seed=seed, device=device, progress=progress, scores=scores
+    )

@@ -630,8 +630,14 @@ def test_sentences_for_a_terminal(files, supervised):
     audit = {"verdict": "suspicious", **scores, "marked_percent": 99.52}
     assert sentence(base | audit | {"settings": {"method": "audit"}}) == (
         "suspicious: 200 images of shapes score 2.70, where 1 raises the alarm (detail shared"
-        " within classes: 0.16; color of noise: 2.70); 99.5 % of the images marked"
+        " within classes: 0.16; color of noise: 2.70); 99.5 % of the images marked; too many to"
+        " leave out: see cp-defend --recommend, or get the images elsewhere"
     )
+    few = base | audit | {"settings": {"method": "audit"}, "marked_percent": 3.0}
+    assert sentence(few).endswith("3.0 % of the images marked; look at these and leave them out:"
+                                  " --scores FILE, then cp-dataset --drop FILE")  # fmt: skip
+    for verdict, advice in (("noisy", "without a pattern"), ("inconspicuous", "no proof")):
+        assert advice in sentence(few | {"verdict": verdict})
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ METHODS = {  # what methods add
 UNRECORDED = {  # of no effect on the artifact
     *("output", "quiet", "verbose", "version", "dry_run", "json", "checkpoint", "export", "info"),
     *("install_completion", "show_completion", "probe_every", "report", "clean", "log"),
-    *("recommend", "victim", "proxy_epochs", "names"),
+    *("recommend", "victim", "proxy_epochs", "names", "scores", "copy"),
 }
 
 
@@ -49,7 +49,7 @@ def test_every_option_is_recorded_or_has_no_effect(tool):
     assert told.options | told.flags | {*told.sides} <= there
     assert of_methods <= there
     others = there - told.options - told.flags - {*told.sides} - of_methods
-    assert others <= UNRECORDED | {"input", "delta", "audit", "dataset"}
+    assert others <= UNRECORDED | {"input", "delta", "audit", "dataset", "size"}
     assert told.flags == flags - UNRECORDED - {"audit"}
     if told.is_open:
         assert others <= NEVER

@@ -168,8 +168,8 @@ def select(
     test = held[
         subset(from_labels[held], limit=limit_test, classes=chosen, seed=_stream(seed, _TEST))
     ]
-    for split, rows in (("training", train), ("test", test)):
-        if not len(rows) and not (split == "test" and holdout == 0):
+    for split, rows, given in (("training", train, kept), ("test", test, held)):
+        if not len(rows) and (len(given) or split == "training"):
             raise ValueError(f"the choice leaves no {split} image; choose more")
     return Selection(train, test, held_out, chosen)
 
