@@ -141,6 +141,8 @@ def measure_audit(
     found = Audit.of(
         track(work, total=PARTS, describe=lambda part: f"{part.score:.2f}", label="audit")
     )
+    if found.overlay:
+        _log.info("a caption or frame covers %.1f %% of the pixels; no alarm", 100 * found.overlay)
     marked = (found.evidence >= 1).nonzero().squeeze(1)
     worst = marked[found.evidence[marked].argsort(descending=True, stable=True)][:SUSPECTS]
     record = {
@@ -158,6 +160,7 @@ def measure_audit(
         "noisy_percent": round(100 * found.noise.share, 2),
         "noise_level": _short(found.noise.white),
         "noise_color": _short(found.noise.color),
+        "overlay_percent": round(100 * found.overlay, 2),
         "marked_percent": round(100 * len(marked) / len(found.evidence), 2),
         "suspects": worst.tolist(),
         "total": len(found.evidence),
