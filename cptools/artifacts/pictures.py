@@ -80,7 +80,7 @@ def decode_pictures(
     images: Pixels = np.empty((0, 3, 0, 0), dtype=np.uint8)
     left = set(range(len(names)))
     peaks = []
-    with _quiet_pillow():
+    with quiet_pillow():
         for row, pixels, peak in _decoded(path, names, files, size):
             height, width, _ = pixels.shape
             if peak is not None:
@@ -235,8 +235,8 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, int | None]:
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Pillow's size limit is checked in `_decode`; its other remarks are not for our users."""
+def quiet_pillow() -> Iterator[None]:
+    """Pillow's size limit is checked before decoding; its other remarks are not for our users."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\..*")
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
