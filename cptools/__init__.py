@@ -8,10 +8,10 @@
     print(cp.probe(encoder))
 
 Each tool is one call: `load`, `perturb`, `generate`, `pretrain`, `learning_curve`, `probe`,
-`audit`, `defend`, `recommend`, `select`, `plot` and `save`. They take and return artifacts, whose
-histories say how they were made, as the tools' files do. Below them, `cptools.core` holds the
-methods as functions on tensors, `cptools.artifacts` the file format. Importing this package imports
-neither torch nor numpy.
+`audit`, `defend`, `recommend`, `select`, `protect`, `plot` and `save`. They take and return
+artifacts, whose histories say how they were made, as the tools' files do. Below them,
+`cptools.core` holds the methods as functions on tensors, `cptools.artifacts` the file format.
+Importing this package imports neither torch nor numpy.
 """
 
 TYPE_CHECKING = False  # as in `typing`, whose import takes longer than all else here
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from cptools.workflows.pretrain import pretrain as pretrain
     from cptools.workflows.probe import audit as audit
     from cptools.workflows.probe import probe as probe
+    from cptools.workflows.protect import Protected as Protected
+    from cptools.workflows.protect import protect as protect
     from cptools.workflows.recommend import recommend as recommend
     from cptools.workflows.select import select as select
 
@@ -45,6 +47,7 @@ _WHERE = {
     "Encoder": "workflows.artifacts",
     "Learned": "workflows.learning_curve",
     "Poisoned": "workflows.generate",
+    "Protected": "workflows.protect",
     "Report": "reports.report",
     "audit": "workflows.probe",
     "defend": "workflows.defend",
@@ -55,6 +58,7 @@ _WHERE = {
     "plot": "workflows.plot",
     "pretrain": "workflows.pretrain",
     "probe": "workflows.probe",
+    "protect": "workflows.protect",
     "recommend": "workflows.recommend",
     "save": "workflows.files",
     "select": "workflows.select",

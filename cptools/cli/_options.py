@@ -194,3 +194,7 @@ Precision = Annotated[
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", min=2, help="Batch size.")
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core."),
+]

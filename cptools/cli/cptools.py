@@ -21,6 +21,7 @@ from cptools.workflows.foreign import SUFFIXES, UNITS, export_delta, import_delt
 
 if TYPE_CHECKING:
     from cptools.artifacts.schema import Dataset, Delta, Encoder
+    from cptools.workflows.comparing import Comparison
 
 TOOLS = {
     "cp-dataset": "make a dataset from shapes, CIFAR, a folder or an archive; subsets, export",
@@ -30,6 +31,7 @@ TOOLS = {
     "cp-probe": "evaluate an encoder (linear probe, k-NN, views) or a poison; audit a dataset",
     "cp-defend": "defend a dataset against poison: matrix completion and other defenses",
     "cp-select": "select a coreset of a dataset: SAS, random, class-balanced",
+    "cp-protect": "protect a folder of photographs, each at its own size and in its own format",
     "cp-visualize": "plot a poison, defenses, training curves, distances of views, reports",
 }
 
@@ -82,12 +84,46 @@ def history(file: File = None, as_json: Json = False) -> None:
 
 
 @tool(app, "verify")
-def verify(files: Files) -> None:
+def verify(
+    files: Files,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="PHOTOS",
+            help="Folder of originals: compare the photographs that cp-protect wrote with them.",
+        ),
+    ] = None,
+    epsilon: Annotated[
+        str | None,
+        typer.Option(
+            "--epsilon",
+            metavar="RADIUS",
+            help="Bound of the noise of photographs. Default: what cp-protect recorded, or 8/255.",
+        ),
+    ] = None,
+    jobs: opt.Jobs = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
     """Check that artifacts, or rows of a leaderboard, are valid, contents included.
 
     Prints the kind, digest and sizes of each. The digest is the SHA-256 of the tensors, as recorded
     in histories. All files are checked; the exit code is 2 if any is invalid.
+
+    With --against, check a folder of protected photographs: names, count, format, size, metadata,
+    transparency, and how far every pixel is from its original. Prints a line for each fault and a
+    summary; the exit code is 2 if there is a fault.
     """
+    if against is not None:
+        if len(files) > 1:
+            raise UsageError("--against compares one folder; give one")
+        found = _compared(against, files[0], epsilon, jobs, quiet=quiet)
+        _print_comparison(found, files[0], as_json=as_json)
+        return
+    used = {"--epsilon": epsilon, "--jobs": jobs, "--json": as_json}
+    for name in (name for name, value in used.items() if value):
+        raise UsageError(f"{name} is for photographs; give --against PHOTOS")
     if files.count("-") > 1:
         raise UsageError("- is given twice; standard input can be read only once")
     worst = 0
@@ -101,6 +137,42 @@ def verify(files: Files) -> None:
             typer.echo(f"{shown(file)}: ok {verdict}")
     if worst:
         raise typer.Exit(worst)
+
+
+def _compared(
+    photos: Path, folder: str, epsilon: str | None, jobs: int | None, *, quiet: bool
+) -> "Comparison":
+    from cptools.cli._progress import bar
+    from cptools.workflows.comparing import compare
+
+    radius = None if epsilon is None else str(parse_radius(epsilon))
+    return compare(photos, folder, epsilon=radius, jobs=jobs, progress=bar(quiet=quiet))
+
+
+def _print_comparison(found: "Comparison", folder: str, *, as_json: bool) -> None:
+    """Print what was found; exit code 2 if there is a fault."""
+    facts = found.facts()
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        for one in found.faults:
+            typer.echo(f"{shown(one.name)}: {shown(one.fault)}")
+        typer.echo(f"{shown(folder)}: {'faulty' if found.faults else 'ok'} {_summary(facts)}")
+    if found.faults:
+        raise typer.Exit(2)
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    told = f"{facts['good']} of {facts['photographs']} photographs are as they should be"
+    if num := facts["left_out"]:
+        told += f", {num} other file{'s' * (num > 1)} cannot be protected"
+    told += f"; lossless ones differ by {facts['levels_max_lossless']} levels at most"
+    if jpeg := facts.get("jpeg"):
+        told += (
+            f"; JPEG: 99.9% of the values are within {jpeg['levels_beyond_epsilon_99.9%']} levels"
+            f" beyond epsilon, all within {jpeg['levels_beyond_epsilon_max']}"
+        )
+    return f"{told}; shrunk to 32 pixels, {facts['levels_mean_at_32_pixels']:.1f} on average"
 
 
 @tool(app, "report")

@@ -16,7 +16,17 @@ from pathlib import Path
 from cptools.cli import _start
 from cptools.workflows import checkpoints
 
-TOOLS = ("dataset", "perturb", "generate", "pretrain", "probe", "defend", "select", "visualize")
+TOOLS = (
+    "dataset",
+    "perturb",
+    "generate",
+    "pretrain",
+    "probe",
+    "defend",
+    "select",
+    "protect",
+    "visualize",
+)
 CLOSED, GONE = "closed", "gone"  # no descriptor; a pipe whose other end is closed
 
 _server = multiprocessing.get_context("forkserver")

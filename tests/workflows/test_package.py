@@ -10,9 +10,9 @@ import cptools as cp
 
 FUNCTIONS = (
     "load", "perturb", "generate", "pretrain", "learning_curve", "probe", "audit", "defend",
-    "recommend", "select", "plot", "save",
+    "recommend", "select", "protect", "plot", "save",
 )  # fmt: skip
-CLASSES = ("Dataset", "Delta", "Encoder", "Learned", "Poisoned", "Report")
+CLASSES = ("Dataset", "Delta", "Encoder", "Learned", "Poisoned", "Protected", "Report")
 
 
 def test_what_is_there():

@@ -1,0 +1,102 @@
+"""Processes for work on files: they import no torch, and bring what they began to its end."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Thread
+from typing import Any, NamedTuple
+
+_large: AbstractContextManager[Any] = nullcontext()
+
+
+class Pool(NamedTuple):
+    """Who does the work.
+
+    Attributes:
+        executor: takes functions of modules, and what can be pickled.
+        num: of processes.
+    """
+
+    executor: Executor
+    num: int
+
+
+@contextmanager
+def processes(num: int | None, *, most: int) -> Iterator[Pool]:
+    """Processes for work on files.
+
+    Args:
+        num: of them; None: one for each core. One is this process itself.
+        most: that there is work for.
+
+    Raises:
+        RuntimeError: one of them ended before its work did.
+    """
+    num = max(1, min(num or _cores(), most))
+    if num == 1:
+        yield Pool(_Here(), 1)
+        return
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    context = get_context("spawn")  # a fork is not safe where there are threads
+    executor = ProcessPoolExecutor(num, context, _start, (context.Lock(),))
+    try:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which they inherit
+        try:
+            for _ in range(num):
+                executor.submit(os.getpid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        yield Pool(executor, num)
+    except BrokenProcessPool:
+        raise RuntimeError(
+            "a process ended early, perhaps for want of memory; use fewer (`jobs`), and in a script"
+            ' put the call below if __name__ == "__main__"'
+        ) from None
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def one_large() -> AbstractContextManager[Any]:
+    """For work that takes much memory: one process at a time does it."""
+    return _large
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Here(Executor):
+    """Does the work in this process, at once."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        return ended(function(*args, **kwargs))
+
+
+def ended(result: Any) -> "Future[Any]":
+    """Work that is done."""
+    future: Future[Any] = Future()
+    future.set_result(result)
+    return future
+
+
+def _start(large: AbstractContextManager[Any]) -> None:
+    """Prepare a process: Ctrl-C is for its parent, and it ends when its parent does."""
+    from multiprocessing import parent_process
+
+    global _large
+    _large = large
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
