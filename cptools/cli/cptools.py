@@ -55,7 +55,8 @@ def tools(context: typer.Context, version: Version = False) -> None:
             typer.echo(f"{name:{width}}  {line}")
         typer.echo(
             f"{'cptools':{width}}  this list; cptools history FILE, verify FILE..., report FILE...,"
-            " row REPORT, leaderboard ROWS..., page FOLDER, import FILE, export FILE"
+            " row REPORT, leaderboard ROWS..., page FOLDER, import FILE, export FILE, estimate"
+            " PHOTOS PROTECTED"
         )
 
 
@@ -173,6 +174,64 @@ def _summary(facts: dict[str, Any]) -> str:
             f" beyond epsilon, all within {jpeg['levels_beyond_epsilon_max']}"
         )
     return f"{told}; shrunk to 32 pixels, {facts['levels_mean_at_32_pixels']:.1f} on average"
+
+
+@tool(app, "estimate")
+def estimate(
+    photos: Annotated[Path, typer.Argument(help="Folder of original photographs.")],
+    protected: Annotated[Path, typer.Argument(help="Folder that cp-protect wrote.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Also write a page (HTML) with ten photographs: before, after, difference.",
+        ),
+    ] = None,
+    size: Annotated[
+        int, typer.Option("--size", min=8, help="Size in pixels at which is trained.")
+    ] = 32,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=2, help="Repetitions.")] = 3,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=40, help="Photographs to take at most.")
+    ] = 1000,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", metavar="N", min=1, help="Epochs. Default: of the quick recipe."),
+    ] = None,
+    seed: opt.Seed = 0,
+    device: opt.Device = "auto",
+    jobs: opt.Jobs = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Measure how much the protection of photographs takes from who trains on them.
+
+    Trains a small encoder on the originals and on the protected photographs, some times each, and
+    tells what it recognizes in others. Classes are folders, or groups of similar photographs where
+    there are none. Takes minutes on two cores. Prints what was measured, and what was not.
+    """
+    from cptools.cli._progress import bar
+    from cptools.reports.protection import protection_page
+    from cptools.workflows.estimate import LIMITS
+    from cptools.workflows.estimate import estimate as measure
+
+    if output is not None:
+        plan_output(output, default_name="")
+    settings = {} if epochs is None else {"epochs": epochs}
+    found = measure(
+        photos, protected, size=size, seeds=seeds, limit=limit, seed=seed, device=device,
+        jobs=jobs, progress=bar(quiet=quiet), **settings,
+    )  # fmt: skip
+    if output is not None:
+        with delivery(output, o=output, quiet=quiet) as file:
+            file.write(protection_page(found.words(), LIMITS, found.facts(), found.pictures))
+    if as_json:
+        typer.echo(json.dumps(found.facts()))
+    else:
+        typer.echo("\n".join([*found.words(), "", "What this does not say:"]))
+        typer.echo("\n".join(f"- {line}" for line in LIMITS))
 
 
 @tool(app, "report")

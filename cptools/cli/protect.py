@@ -10,6 +10,7 @@ import typer
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
 from cptools.cli._progress import bar
+from cptools.core.poisons import attack_settings  # noqa: TID253 - a registry, without torch
 from cptools.workflows.comparing import beyond_epsilon
 from cptools.workflows.deltas import read_delta
 from cptools.workflows.protect import CLUSTERS, QUALITY, SIZE, check_folders
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
 app = make_app("cp-protect")
 
+_LEARNING = {name: setting for name, setting in attack_settings().items() if name == "survive"}
 
-@tool(app)
+
+@tool(app, options=opt.options_of(_LEARNING))
 def protect(
     photos: Annotated[Path, typer.Argument(help="Folder of photographs: JPEG, PNG, WebP.")],
     output: Annotated[
@@ -93,6 +96,7 @@ def protect(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
     version: Version = False,
+    **typed: Any,
 ) -> None:
     """Protect photographs: each keeps its size, name, folder, format and metadata.
 
@@ -123,6 +127,7 @@ def protect(
         learned=None if given is not None else _saver(learned, quiet=quiet),
         progress=bar(quiet=quiet),
         **learning,
+        **typed,
     )
     _report(done, output, as_json=as_json, quiet=quiet)
     if done.refused and not skip_broken:

@@ -120,11 +120,7 @@ def compare(
     """
     from cptools.artifacts.photo_folder import find_photographs, read_records
 
-    roots = [Path(check_path(path, name=name)) for path, name in
-             ((photos, "against"), (protected, "protected"))]  # fmt: skip
-    for root in roots:
-        if not root.is_dir():
-            raise ValueError(f"{root} is not a folder; give one of photographs")
+    roots = check_photos(photos, protected)
     track = tracker(progress)
     originals, copies = map(find_photographs, roots)
     if not originals.names:
@@ -141,6 +137,21 @@ def compare(
         )  # fmt: skip
         compared = [one for one in found if one is not None]
     return Comparison(tuple(compared), len(tasks) - len(compared) + len(originals.refused))
+
+
+def check_photos(
+    photos: str | os.PathLike[str], protected: str | os.PathLike[str]
+) -> tuple[Path, Path]:
+    """The folders of originals and of protected photographs.
+
+    Raises:
+        ValueError: one of them is no folder.
+    """
+    roots = Path(check_path(photos, name="photos")), Path(check_path(protected, name="protected"))
+    for root in roots:
+        if not root.is_dir():
+            raise ValueError(f"{root} is not a folder; give one of photographs")
+    return roots
 
 
 def _each(pool: Pool, tasks: list[Any]) -> Iterator[Any]:

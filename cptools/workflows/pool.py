@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Thread
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ def processes(num: int | None, *, most: int) -> Iterator[Pool]:
     if num == 1:
         yield Pool(_Here(), 1)
         return
-    from concurrent.futures.process import BrokenProcessPool
+    from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
     from multiprocessing import get_context
 
     context = get_context("spawn")  # a fork is not safe where there are threads

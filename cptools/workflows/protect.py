@@ -403,8 +403,8 @@ def _learn(
     seen = [one for one in steps if one.image is not None]
     if not seen:
         raise ValueError(f"none of the {len(names)} photographs of {root} can be read; check them")
-    images = np.stack([one.image for one in seen if one.image is not None])
-    dataset = _dataset(root, images, size)
+    dataset = photographs_dataset(root, [one.image for one in seen if one.image is not None])
+    images = dataset.train_images
     _log.info("learning the noise from %d photographs at %d pixels", len(images), size)
     delta = generate(dataset, clusters=clusters, progress=track, **learning).delta
     assign = assigning(delta)
@@ -412,12 +412,22 @@ def _learn(
     return delta, dict(zip((one.name for one in seen), rows.tolist(), strict=True))
 
 
-def _dataset(root: Path, images: "NDArray[Any]", size: int) -> "Dataset":
+def photographs_dataset(root: Path, shrunk: "list[NDArray[Any]]") -> "Dataset":
+    """Photographs of a folder as a dataset without labels.
+
+    Args:
+        root: the folder, whose name it gets.
+        shrunk: uint8 [3, S, S] of each.
+
+    Raises:
+        ValueError: a color is constant.
+    """
     import numpy as np
 
     from cptools.artifacts.schema import UNLABELED, Dataset
     from cptools.core.sources.select import channel_statistics
 
+    images = np.stack(shrunk)
     mean, std = channel_statistics(images)
     if not all(std):
         raise ValueError("a color channel is constant over all photographs; use others")
