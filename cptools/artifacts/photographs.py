@@ -20,6 +20,7 @@ from cptools.artifacts.pictures import quiet_pillow
 from cptools.artifacts.segments import (
     jpeg_end,
     jpeg_metadata,
+    jpeg_preview,
     png_end,
     png_kinds,
     png_metadata,
@@ -35,6 +36,8 @@ Values = NDArray[np.uint8] | NDArray[np.uint16]
 BEHIND = "held more behind the picture (a video, a depth map or further pictures), now left out"
 
 _MAX_PIXELS = 128 << 20  # phones take up to 108 million; 20 bytes of memory each
+PREVIEW = "keep the preview in their EXIF as it was, without noise"
+
 _READ = ("JPEG", "PNG", "WEBP")  # the first is that of MPO too
 _LARGE = "is too large to decode ({}); make it smaller"
 _LOSSLESS = "save it as PNG"
@@ -153,8 +156,32 @@ def _encoded(photo: Photograph, image: Image.Image, quality: int) -> bytes:
             return stream.getvalue()
 
 
+def preview_of(data: bytes) -> Photograph | None:
+    """The small picture in the EXIF of a JPEG, which shows the same; None if there is none.
+
+    Raises:
+        ArtifactError: it is one that could not be written alike.
+    """
+    place = jpeg_preview(data) if data.startswith(b"\xff\xd8") else None
+    return None if place is None else read_photograph(data[place])
+
+
+def with_preview(data: bytes, preview: Photograph, pixels: Values) -> bytes | None:
+    """A JPEG whose preview, of the same length, has other pixels; None if they do not fit in it."""
+    place = jpeg_preview(data)
+    assert place is not None
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    for quality in (90, 75, 60, 45, 30):
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=quality, optimize=True)
+        if stream.tell() <= len(preview.data):
+            small = stream.getvalue().ljust(len(preview.data), b"\0")
+            return data[: place.start] + small + data[place.stop :]
+    return None
+
+
 def metadata(data: bytes) -> list[bytes]:
-    """All that a photograph holds beside its pixels, to be compared.
+    """All that a photograph holds beside its pixels and its preview, to be compared.
 
     Raises:
         ArtifactError: as `inspect_photograph`.

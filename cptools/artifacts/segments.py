@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from cptools.artifacts.errors import ArtifactError
 
 _ODD = "its segments are damaged; save it again in a picture editor"
+_EXIF = b"Exif\0\0"
 _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # in the pixels of a JPEG: the next marker
 
 
@@ -26,8 +28,41 @@ def with_jpeg_segments(encoded: bytes, original: bytes) -> bytes:
 
 
 def jpeg_metadata(data: bytes) -> list[bytes]:
-    """The segments of a JPEG that `with_jpeg_segments` carries over."""
+    """The segments of a JPEG that `with_jpeg_segments` carries over, but for the preview."""
+    if (place := jpeg_preview(data)) is not None:
+        data = data[: place.start] + bytes(place.stop - place.start) + data[place.stop :]
     return [part for marker, part in _jpeg_segments(data)[0] if _is_kept(marker, part)]
+
+
+def jpeg_preview(data: bytes) -> slice | None:
+    """Where the preview in the EXIF of a JPEG lies, a small JPEG; None if there is none."""
+    place = 2
+    for _, part in _jpeg_segments(data)[0]:
+        if part[:10].endswith(_EXIF) and part[1] == 0xE1:
+            found = _preview(part[4 + len(_EXIF) :])
+            if found is None:
+                return None
+            start = data.index(part, place) + 4 + len(_EXIF)
+            return slice(start + found.start, start + found.stop)
+    return None
+
+
+def _preview(tiff: bytes) -> slice | None:
+    """The preview in EXIF, which its second directory names."""
+    order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
+
+    def number(place: int, length: int) -> int:
+        return int.from_bytes(tiff[place : place + length], order)
+
+    first = number(4, 4)
+    second = number(first + 2 + 12 * number(first, 2), 4)
+    if not 8 <= second < len(tiff):
+        return None
+    entries = [second + 2 + 12 * k for k in range(number(second, 2))]
+    told = {number(place, 2): number(place + 8, 4) for place in entries}
+    start, length = told.get(0x0201, 0), told.get(0x0202, 0)
+    is_jpeg = tiff[start : start + 2] == b"\xff\xd8" and start + length <= len(tiff)
+    return slice(start, start + length) if start and is_jpeg else None
 
 
 def jpeg_end(data: bytes) -> int:

@@ -56,7 +56,7 @@ class Protected:
         passed: number of files that are no pictures, by suffix.
         beyond: of JPEG files, which have a loss of their own: number of values by how many levels
             they are further from the original than epsilon, at least 0.
-        remarks: number of photographs by what their copies lack.
+        remarks: number of photographs by what their copies lack, or have unchanged.
     """
 
     delta: "Delta"
@@ -368,8 +368,7 @@ def _collect(
             continue
         written, kept = written + one.is_new, kept + (not one.is_new)
         beyond = tuple(map(sum, zip_longest(beyond, one.beyond, fillvalue=0)))
-        if one.remark:
-            remarks[one.remark] += 1
+        remarks.update(one.remarks)
     for remark, count in remarks.items():
         _log.warning("%d of the photographs %s", count, remark)
     return replace(

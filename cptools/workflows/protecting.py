@@ -53,14 +53,14 @@ class Outcome(NamedTuple):
         is_new: whether a file was written.
         beyond: of a JPEG: number of values by how many levels they are beyond the bound, at least
             0; empty of other formats.
-        remark: what of the original the copy lacks; empty if nothing.
+        remarks: what of the original the copy lacks, or has unchanged.
     """
 
     name: str
     refused: str = ""
     is_new: bool = False
     beyond: tuple[int, ...] = ()
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 class Shrunk(NamedTuple):
@@ -110,11 +110,13 @@ def protect_file(task: Task) -> Outcome:
         with one_large() if width * height > _LARGE else nullcontext():
             photo = read_photograph(data)
             encoded, beyond = _protected(photo, task)
+        encoded, kept = _with_noisy_preview(encoded, task, photo.kind.orientation)
         quality = None if photo.kind.is_lossless else task.quality
         record = _record(told, quality=quality, output=sha256(encoded), length=len(encoded))
+        remarks = tuple(filter(None, (photo.remark, kept)))
         mine = {known.output for known in task.before}
         is_new = put_file(task.output, encoded, record, mine)
-        return Outcome(task.name, is_new=is_new, beyond=beyond, remark=photo.remark)
+        return Outcome(task.name, is_new=is_new, beyond=beyond, remarks=remarks)
     except ArtifactError as error:
         return Outcome(task.name, refused=str(error))
 
@@ -175,17 +177,9 @@ def _protected(photo: Photograph, task: Task) -> tuple[bytes, tuple[int, ...]]:
     import numpy as np
 
     from cptools.artifacts.photographs import encode_photograph, read_photograph
-    from cptools.core.spread import distances, poison_pixels, turned
+    from cptools.core.spread import distances
 
-    scale = Fraction(task.epsilon) * int(np.iinfo(photo.pixels.dtype).max)
-    bound = int(scale)
-    noise = turned(task.noise, photo.kind.orientation)
-    colors = photo.num_colors
-    if colors == 1:  # who trains on it gives all three channels the one
-        noise = noise.mean(0, keepdims=True)
-    pixels = poison_pixels(photo.pixels[:, :, :colors], noise, float(scale), bound)
-    if colors < photo.pixels.shape[2]:
-        pixels = np.concatenate([pixels, photo.pixels[:, :, colors:]], axis=2)
+    pixels, bound = _noisy(photo, task, photo.kind.orientation)
     encoded = encode_photograph(photo, pixels, quality=task.quality)
     written = read_photograph(encoded)
     apart = distances(photo.pixels, written.pixels)
@@ -196,3 +190,35 @@ def _protected(photo: Photograph, task: Task) -> tuple[bytes, tuple[int, ...]]:
         return encoded, ()
     within, beyond = apart[: bound + 1].sum(), apart[bound + 1 :]
     return encoded, (int(within), *beyond.tolist())
+
+
+def _noisy(photo: Photograph, task: Task, orientation: int) -> tuple[Any, int]:
+    """The pixels of a photograph with noise, and how many levels they may have moved."""
+    import numpy as np
+
+    from cptools.core.spread import poison_pixels, turned
+
+    scale = Fraction(task.epsilon) * int(np.iinfo(photo.pixels.dtype).max)
+    noise = turned(task.noise, orientation)
+    colors = photo.num_colors
+    if colors == 1:  # who trains on it gives all three channels the one
+        noise = noise.mean(0, keepdims=True)
+    pixels = poison_pixels(photo.pixels[:, :, :colors], noise, float(scale), int(scale))
+    if colors < photo.pixels.shape[2]:
+        pixels = np.concatenate([pixels, photo.pixels[:, :, colors:]], axis=2)
+    return pixels, int(scale)
+
+
+def _with_noisy_preview(encoded: bytes, task: Task, orientation: int) -> tuple[bytes, str]:
+    """The file with noise in the preview that cameras put into EXIF, and what to remark."""
+    from cptools.artifacts.errors import ArtifactError
+    from cptools.artifacts.photographs import PREVIEW, preview_of, with_preview
+
+    try:
+        preview = preview_of(encoded)
+        if preview is None:
+            return encoded, ""
+        replaced = with_preview(encoded, preview, _noisy(preview, task, orientation)[0])
+    except ArtifactError:
+        replaced = None
+    return (encoded, PREVIEW) if replaced is None else (replaced, "")

@@ -1,10 +1,12 @@
 """`cp-protect`: files in, files out, as they were."""
 
 import errno
+import io
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from cptools.artifacts import photo_folder
 from cptools.artifacts.history import digest
 from cptools.artifacts.photo_folder import RECORD_FILE, read_records
 from cptools.artifacts.schema import Assigner, Delta
+from cptools.artifacts.segments import jpeg_preview
 from cptools.artifacts.stream import open_artifact
 from cptools.workflows import protect as work
 
@@ -170,6 +173,41 @@ def test_another_delta_or_quality_protects_anew(protect, tmp_path):
     other = delta_of(tmp_path / "other", epsilon="4/255")
     assert json.loads(protect("--delta", other, "--json").out)["written"] == 4
     assert len(read_records(tmp_path / "out")["dog/gray.png"]) == 2
+
+
+def with_preview(path, orientation=1):
+    """A JPEG with a preview of itself in its EXIF, as cameras write them."""
+    photo(path, (200, 120))
+    image, small = Image.open(path), io.BytesIO()
+    image.resize((80, 48)).save(small, "JPEG", quality=95)
+    entry = struct.pack(">HHII", 0x0112, 3, 1, orientation << 16)
+    first = struct.pack(">2sHI", b"MM", 42, 8) + struct.pack(">H", 1) + entry
+    start = len(first) + 4 + 2 + 2 * 12 + 4
+    second = struct.pack(">H", 2) + struct.pack(">HHII", 0x0201, 4, 1, start)
+    second += struct.pack(">HHII", 0x0202, 4, 1, small.tell()) + bytes(4)
+    tiff = first + struct.pack(">I", len(first) + 4) + second + small.getvalue()
+    image.save(path, quality=95, exif=b"Exif\0\0" + tiff)
+    return small.tell()
+
+
+def test_the_preview_in_exif_is_protected_as_well(protect, verify, photos, tmp_path):
+    length = with_preview(photos / "cat" / "phone.jpg")
+    assert protect().code == 0
+    found = []
+    for folder in (photos, tmp_path / "out"):
+        data = (folder / "cat" / "phone.jpg").read_bytes()
+        place = jpeg_preview(data)
+        assert place.stop - place.start == length
+        found.append(np.asarray(Image.open(io.BytesIO(data[place]))).astype(int))
+    assert found[0].shape == found[1].shape == (48, 80, 3)
+    assert 2 < np.abs(found[0] - found[1]).mean() < 10
+    assert verify().code == 0
+    data = (photos / "cat" / "phone.jpg").read_bytes()
+    place = jpeg_preview(data)
+    broken = b"\xff\xd8".ljust(length, b"\0")  # cannot be read
+    (photos / "cat" / "phone.jpg").write_bytes(data[: place.start] + broken + data[place.stop :])
+    done = protect()
+    assert "1 of the photographs keep the preview in their EXIF as it was" in done.err
 
 
 def test_the_record_has_digests_alone(protect, photos, tmp_path, delta):
