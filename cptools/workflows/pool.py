@@ -1,5 +1,6 @@
 """Processes for work on files: they import no torch, and bring what they began to its end."""
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -92,6 +93,7 @@ def _start(large: AbstractContextManager[Any]) -> None:
     global _large
     _large = large
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("cptools").addHandler(logging.NullHandler())  # results say what matters
     parent = parent_process()
     assert parent is not None
 
