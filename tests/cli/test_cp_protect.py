@@ -645,3 +645,22 @@ def test_wrong_use_of_verify_is_refused(verify, tool, photos, tmp_path, delta):
     tool("cptools", "verify", "--against", tmp_path / "out", photos).refused("holds no JPEG")
     tool("cptools", "verify", delta, "--json").refused("--against")
     tool("cptools", "verify", delta, "--epsilon", "1/255").refused("--against")
+
+
+def test_noise_that_was_learned_protects_later_photographs_alike(protect, tmp_path):
+    flat = tmp_path / "flat"
+    for number in range(24):
+        photo(flat / f"{number}.png", (20 + number, 24))
+    tiny = {"rounds": 1, "model_steps": 1, "noise_steps": 1, "batch_size": 8, "width": 8}
+    told = cptools.protect(flat, tmp_path / "first", size=16, clusters=2, jobs=1, **tiny)
+    assert (told.written, len(told.delta.delta)) == (24, 2)
+    assert told.delta.assigner is not None
+    cptools.save(told.delta, tmp_path / "own")
+    later = tmp_path / "later"
+    later.mkdir()
+    for number in (3, 17):  # each by itself finds the row that it had among the others
+        shutil.copy(flat / f"{number}.png", later)
+    assert protect("--delta", tmp_path / "own", source=later).code == 0
+    for number in (3, 17):
+        old, new = (tmp_path / folder / f"{number}.png" for folder in ("first", "out"))
+        assert old.read_bytes() == new.read_bytes()
