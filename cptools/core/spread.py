@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Field = NDArray[np.float32]
 
+_STEPS = np.arange(-1, 3)  # from a place between two values: the one before them, to the one behind
+_CUBIC = np.array(  # from these four to the coefficients of 1, t, t^2 and t^3
+    [[0, 1, 0, 0], [-0.5, 0, 0.5, 0], [1, -2.5, 2, -0.5], [-0.5, 1.5, -1.5, 0.5]], np.float32
+)
 _BLOCK = 1 << 18  # values that are worked on at a time; they fit into a cache
 
 
 def spread(row: Field, height: int, width: int) -> Iterator[tuple[int, Field]]:
     """Noise over a whole picture: over its central square, and repeated beyond it.
 
-    Between the values of `row` it is bilinear, so that it is as smooth as the noise that remains
-    after the picture is shrunk, and JPEG keeps it.
+    Between the values of `row` it is a cubic spline (Catmull-Rom; Keys 1981, a = -1/2), cut off at
+    the least and the greatest of them: smooth, so that JPEG keeps it, and closer to the noise when
+    the picture is shrunk again than a bilinear one is.
 
     Args:
         row: float [C, S, S], noise of one class.
@@ -30,28 +35,34 @@ def spread(row: Field, height: int, width: int) -> Iterator[tuple[int, Field]]:
     Yields:
         The first line of a block of lines, and float32 [lines, width, C]; from top to bottom.
     """
-    side = min(height, width)
-    left, right, share = _between(width, side, row.shape[2])
+    side, (num, _, size) = min(height, width), row.shape
+    low, high = float(row.min()), float(row.max())
     across = np.ascontiguousarray(row.transpose(1, 2, 0), np.float32)  # [S, S, C]
-    lines = across[:, left] + share[:, None] * (across[:, right] - across[:, left])
-    upper, lower, share = _between(height, side, row.shape[1])
-    most = max(1, _BLOCK // (width * row.shape[0]))
-    ends = np.flatnonzero(np.diff(upper)) + 1  # the lines between two values of `row`
-    for first, last in zip([0, *ends], [*ends, height], strict=True):
-        start = lines[upper[first]]
-        step = lines[lower[first]] - start
-        for top in range(first, last, most):
-            part = share[top : min(top + most, last), None, None]
-            yield int(top), start + part * step
+    first, share = _between(width, side, size)
+    t = share[:, None]
+    around = np.stack([across[:, (first + step) % size] for step in _STEPS])
+    a, b, c, d = np.tensordot(_CUBIC, around, 1)
+    lines = ((d * t + c) * t + b) * t + a  # [S, W, C]
+    first, share = _between(height, side, size)
+    most = max(1, _BLOCK // (width * num))
+    ends = np.flatnonzero(np.diff(first)) + 1  # the lines between two values of `row`
+    for top, end in zip([0, *ends], [*ends, height], strict=True):
+        a, b, c, d = np.tensordot(_CUBIC, lines[(first[top] + _STEPS) % size], 1)
+        for line in range(top, end, most):
+            t = share[line : min(line + most, end), None, None]
+            noise = d * t
+            for term in (c, b):
+                noise += term
+                noise *= t
+            noise += a
+            yield int(line), np.clip(noise, low, high, out=noise)
 
 
-def _between(length: int, side: int, num: int) -> tuple[NDArray[np.int64], ...]:
-    """For each pixel along a side: the values that it lies between, and its way to the second."""
+def _between(length: int, side: int, num: int) -> tuple[NDArray[np.int64], Field]:
+    """For each pixel along a side: the value that it lies behind, and its way to the next one."""
     place = (np.arange(length) + 0.5 - (length - side) / 2) * (num / side) - 0.5
     before = np.floor(place)
-    first = before.astype(np.int64)
-    share = (place - before).astype(np.float32)
-    return first % num, (first + 1) % num, share
+    return before.astype(np.int64), (place - before).astype(np.float32)
 
 
 def turned(row: Field, orientation: int) -> Field:

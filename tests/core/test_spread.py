@@ -38,6 +38,29 @@ def test_a_victim_that_crops_and_shrinks_finds_the_noise():
         assert np.corrcoef(np.asarray(small).ravel(), ROW[channel].ravel())[0, 1] > 0.9
 
 
+def test_between_its_values_the_noise_is_the_cubic_spline_of_the_definition():
+    def kernel(x):  # Keys 1981, equation 15
+        x = abs(x)
+        if x <= 1:
+            return 1.5 * x**3 - 2.5 * x**2 + 1
+        return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+    def at(values, length):
+        places = (np.arange(length) + 0.5) * len(values) / length - 0.5
+        taps = range(-3, len(values) + 3)
+        return np.array([
+            sum(kernel(place - tap) * values[tap % len(values)] for tap in taps)
+            for place in places
+        ])  # fmt: skip
+
+    for channel in range(3):
+        rows = np.array([at(line, 20) for line in ROW[channel]])
+        expected = np.array([at(column, 20) for column in rows.T]).T
+        noise = whole(ROW, 20, 20)[:, :, channel]
+        assert (expected > ROW.max()).any()
+        np.testing.assert_allclose(noise, expected.clip(ROW.min(), ROW.max()), atol=1e-5)
+
+
 def test_beyond_the_square_the_noise_repeats():
     noise = whole(ROW, 80, 240)
     np.testing.assert_allclose(noise[:, :80], noise[:, 80:160], atol=1e-5)
