@@ -1,28 +1,28 @@
 #!/usr/bin/env python3
 """Spread noise of one size over images of twice the size.
 
-    spread.py bilinear|nearest|tile SMALL.npy LARGE.npy
+    spread.py spline|nearest|tile SMALL.npy LARGE.npy
 
-Both files hold float32 [K, 3, H, W], as `cptools export` writes a delta.
+Both files hold float32 [K, 3, S, S], as `cptools export` writes a delta. `spline` is what
+`cp-protect` does.
 """
 
 import sys
 
 import numpy as np
 
+from cptools.core.spread import spread
 
-def bilinear(noise: np.ndarray) -> np.ndarray:
-    """Between the values, which lie in the middle of two by two pixels; repeated at the border."""
-    for axis in (2, 3):
-        before, after = (0.75 * noise + 0.25 * np.roll(noise, step, axis) for step in (1, -1))
-        shape = list(noise.shape)
-        shape[axis] *= 2
-        noise = np.stack([before, after], axis + 1).reshape(shape)
-    return noise
+
+def spline(noise: np.ndarray) -> np.ndarray:
+    """By cubic splines between the values."""
+    side = 2 * noise.shape[-1]
+    rows = [np.concatenate([lines for _, lines in spread(row, side, side)]) for row in noise]
+    return np.stack(rows).transpose(0, 3, 1, 2)
 
 
 WAYS = {
-    "bilinear": bilinear,
+    "spline": spline,
     "nearest": lambda noise: noise.repeat(2, 2).repeat(2, 3),
     "tile": lambda noise: np.tile(noise, (1, 1, 2, 2)),
 }
