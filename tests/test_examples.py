@@ -121,7 +121,7 @@ def test_the_pipelines_parse_and_no_two_make_one_file(scale: str) -> None:
         made[str(given.get("output"))] += 1
         if words[0] == "cp-generate":
             made[str(given["delta"])] += 1
-    assert tools == {*TOOLS, "cptools"}
+    assert tools == {*TOOLS, "cptools"} - {"cp-protect"}  # whose work are folders
     del made["None"]  # cptools report
     assert made["out/clean.simclr-0.encoder"] == 1  # of ten tables
     assert [path for path, times in made.items() if times > 1] == []

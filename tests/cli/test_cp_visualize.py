@@ -873,7 +873,7 @@ def two(make, files, tmp_path_factory):
         ("{encoder} {clean} --dataset {clean}", "--dataset does not apply to an encoder;"),
         ("{encoder} {clean} --subject noise", "--subject noise applies to datasets; leave"),
         ("{delta} --subject separability", "applies to datasets; of a delta it needs --dataset"),
-        ("{delta} --subject separability --dataset {few}", "give the dataset that it was made for"),
+        ("{delta} --subject separability --dataset {small}", "the delta is for images of 32x32"),
         ("{clean} --paper x.json", "--paper is for reports of cp-probe; leave it out"),
         ("{poisoned} {poisoned} --subject noise", "these cannot be plotted together;"),
         ("{clean} --subject separability", "there is no noise; give a poisoned dataset"),
@@ -883,7 +883,10 @@ def two(make, files, tmp_path_factory):
         ("{poisoned} --dataset {small}", "give those it was made of with --dataset"),
         ("{poisoned} --dataset {encoder}", "is of kind encoder; give one of kind dataset"),
         ("{poisoned} --dataset nowhere", "cannot read nowhere: No such file or directory;"),
-        ("{delta} --dataset {few}", "give the dataset that it was made for"),
+        (
+            "{delta} --dataset {small}",
+            "the delta is for images of 32x32 pixels, this dataset has 16",
+        ),
         (
             "{poisoned} -o a.jpg",
             "cannot write a .jpg figure; name it .png or .svg, or give --format",

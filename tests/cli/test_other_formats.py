@@ -131,14 +131,14 @@ def test_images_without_labels(tool, make, tmp_path, unlabeled):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("cp-generate {a}", "--mode class needs labels, and photos0 has none; give a labeled datas"
-         "et, or --clusters 10 or --mode sample"),
+        ("cp-generate {a}", "--mode class needs labels, and {name} has none; give a labeled dataset"
+         ", or --clusters 10 or --mode sample"),
         ("cp-generate {a} --alg lsp", "--alg lsp needs labels"),
-        ("cp-generate {a} --alg unlearnable", "--mode class needs labels, and photos0 has none; gi"
+        ("cp-generate {a} --alg unlearnable", "--mode class needs labels, and {name} has none; gi"
          "ve a labeled dataset, or --clusters 10\n"),
         ("cp-pretrain {a} --alg supervised", "--alg supervised needs labels"),
         ("cp-pretrain {a} --alg supcon", "--alg supcon needs labels"),
-        ("cp-probe {encoder} --dataset {b}", "the probe needs labels, and photos0 has none"),
+        ("cp-probe {encoder} --dataset {b}", "the probe needs labels, and {name} has none"),
         ("cp-probe {a} --method separability", "--method separability needs labels"),
         ("cp-select {a} --method balanced --fraction 0.5", "--method balanced needs labels"),
         ("cp-select {a} --encoder {encoder} --fraction 0.5", "or a number of --classes"),
@@ -152,7 +152,7 @@ def test_labels_that_are_needed(tool, make, tmp_path_factory, unlabeled, argumen
         make("cp-dataset", unlabeled, "--holdout", 0.2, o=folder / "b")
         make("cp-pretrain", folder / "b", *TINY_TRAINING, o=folder / "encoder")
     names = {path.name: path for path in folder.iterdir()}
-    tool(*arguments.format(**names).split()).refused(message)
+    tool(*arguments.format(**names).split()).refused(message.format(name=unlabeled.name))
 
 
 def test_latent_classes_of_images_without_labels(make, tmp_path, unlabeled):

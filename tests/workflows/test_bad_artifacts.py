@@ -156,15 +156,17 @@ def test_what_is_meant_is_told(data, encoder, poisoned, what):
 
 def test_a_delta_is_of_its_dataset(data, small, poisoned):
     other = cp.load("shapes", limit=40, limit_test=20, seed=1)
-    for dataset in (other, small):
-        refused(
-            lambda d=dataset: cp.perturb(d, delta=poisoned.delta), "`delta`: the delta was made for"
-        )
-        refused(
-            lambda d=dataset: cp.generate(d, init=poisoned.delta), "`init`: the delta was made for"
-        )
-        refused(lambda d=dataset: cp.plot(poisoned.delta, dataset=d), "`dataset`: the delta")
-    few = replace(poisoned.delta, delta=poisoned.delta.delta[:3])
+    unnamed = replace(poisoned.delta, classes=())
+    of_another = "the class-wise delta was made for"
+    for delta, dataset, told in (
+        (unnamed, other, of_another),
+        (unnamed, small, of_another),
+        (poisoned.delta, small, "the delta is for images of 32x32 pixels"),
+    ):
+        refused(lambda e=delta, d=dataset: cp.perturb(d, delta=e), f"`delta`: {told}")
+        refused(lambda e=delta, d=dataset: cp.generate(d, init=e), f"`init`: {told}")
+        refused(lambda e=delta, d=dataset: cp.plot(e, dataset=d), f"`dataset`: {told}")
+    few = replace(unnamed, delta=poisoned.delta.delta[:3])
     refused(lambda: cp.perturb(data, delta=few), "`delta`: the class-wise delta is 3x3x32x32")
     refused(lambda: cp.generate(data, init=data), "`init` is a dataset; give a delta")
 
