@@ -306,7 +306,7 @@ class _Work:
         yield from ((name, rows[name]) for name in names if name in rows)
         if self.delta.assigner is None:
             yield from ((name, row_of_class(name, self.delta.classes)) for name in new)
-        else:
+        elif new:  # or torch is imported for nothing
             yield from self._assigned(new)
 
     def _assigned(self, names: list[str]) -> Iterator[tuple[str, int | str]]:
