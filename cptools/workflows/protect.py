@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 QUALITY = 95
 SIZE = 32
 CLUSTERS = 10
+SURVIVE = "jpeg:75,resize:0.5,blur:1"  # such noise was stronger, too (examples/results/survival)
 
 _BATCH = 64  # photographs that find their rows at a time
 _log = logging.getLogger(__name__)
@@ -106,7 +107,8 @@ def protect(
         learned: is given a delta as soon as it is learned, to save it.
         progress: True shows bars, False none; None: bars in a notebook. Or a function like
             `cptools.workflows.progress.Track`.
-        **settings: more of `cp.generate`, which learns the delta.
+        **settings: more of `cp.generate`, which learns the delta; `survive` is
+            "jpeg:75,resize:0.5,blur:1" unless it is given.
 
     Returns:
         The delta, and what became of each file.
@@ -405,6 +407,7 @@ def _learn(
     dataset = photographs_dataset(root, [one.image for one in seen if one.image is not None])
     images = dataset.train_images
     _log.info("learning the noise from %d photographs at %d pixels", len(images), size)
+    learning = {"survive": SURVIVE, **learning}
     delta = generate(dataset, clusters=clusters, progress=track, **learning).delta
     assign = assigning(delta)
     rows = np.concatenate([assign(images[k : k + 1024]) for k in range(0, len(images), 1024)])

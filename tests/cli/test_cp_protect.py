@@ -655,6 +655,7 @@ def test_noise_that_was_learned_protects_later_photographs_alike(protect, tmp_pa
     told = cptools.protect(flat, tmp_path / "first", size=16, clusters=2, jobs=1, **tiny)
     assert (told.written, len(told.delta.delta)) == (24, 2)
     assert told.delta.assigner is not None
+    assert told.delta.history[-1].parameters["survive"] == "jpeg:75,resize:0.5,blur:1"
     cptools.save(told.delta, tmp_path / "own")
     later = tmp_path / "later"
     later.mkdir()
