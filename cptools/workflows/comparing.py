@@ -132,7 +132,7 @@ def compare(
     ]
     with processes(jobs, most=len(tasks)) as pool:
         found = track(
-            _each(pool, tasks), total=len(tasks), describe=lambda one: shown(one.name),
+            _each(pool, tasks), total=len(tasks), describe=lambda one: shown(one.name) if one else "",
             label="comparing",
         )  # fmt: skip
         compared = [one for one in found if one is not None]

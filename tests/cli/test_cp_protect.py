@@ -526,6 +526,15 @@ def verify(tool, photos, tmp_path):
     return run
 
 
+def test_an_original_that_cannot_be_protected_is_counted(protect, verify, photos):
+    (photos / "broken.jpg").write_bytes(b"junk")
+    assert protect("--skip-broken").code == 0
+    done = verify("--json")
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert (told["good"], told["faults"], told["left_out"]) == (4, [], 1)
+
+
 def test_what_was_protected_verifies(protect, verify, photos):
     assert protect().code == 0
     (photos / "x.heic").write_bytes(b"")
