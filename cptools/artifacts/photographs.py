@@ -42,6 +42,7 @@ _READ = ("JPEG", "PNG", "WEBP")  # the first is that of MPO too
 _LARGE = "is too large to decode ({}); make it smaller"
 _LOSSLESS = "save it as PNG"
 _PNG_COLORS = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
+_WEBP_METADATA = ("exif", "icc_profile", "xmp")
 _COMPRESSION = 3  # of PNG; twice as fast as 6, files some percent larger
 _USED = 4096  # levels of 16-bit pixels that use 12 bits of them
 _ORIENTATION = 0x0112
@@ -132,9 +133,12 @@ def encode_photograph(photo: Photograph, pixels: Values, *, quality: int) -> byt
         pixels: of the same shape and type.
         quality: of JPEG, 1 to 100; colors are stored at full resolution (4:4:4).
     """
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     with quiet_pillow():
-        return _encoded(photo, image, quality)
+        return _encoded(photo, _image(pixels), quality)
+
+
+def _image(pixels: Values) -> Image.Image:
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _encoded(photo: Photograph, image: Image.Image, quality: int) -> bytes:
@@ -150,7 +154,7 @@ def _encoded(photo: Photograph, image: Image.Image, quality: int) -> bytes:
             return with_png_chunks(stream.getvalue(), photo.data)
         case _:
             with Image.open(io.BytesIO(photo.data), formats=("WEBP",)) as old:
-                kept = {k: old.info[k] for k in ("exif", "icc_profile", "xmp") if k in old.info}
+                kept = {k: old.info[k] for k in _WEBP_METADATA if k in old.info}
             # `exact` keeps the colors of what is transparent, which some readers show.
             image.save(stream, "WEBP", lossless=True, exact=True, method=0, quality=20, **kept)
             return stream.getvalue()
@@ -170,7 +174,7 @@ def with_preview(data: bytes, preview: Photograph, pixels: Values) -> bytes | No
     """A JPEG whose preview, of the same length, has other pixels; None if they do not fit in it."""
     place = jpeg_preview(data)
     assert place is not None
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = _image(pixels)
     for quality in (90, 75, 60, 45, 30):
         stream = io.BytesIO()
         image.save(stream, "JPEG", quality=quality, optimize=True)
@@ -189,7 +193,7 @@ def metadata(data: bytes) -> list[bytes]:
     kind = inspect_photograph(data)
     if kind.format == "WEBP":
         with quiet_pillow(), _opened(data) as image:
-            return [image.info.get(k, b"") for k in ("exif", "icc_profile", "xmp")]
+            return [image.info.get(k, b"") for k in _WEBP_METADATA]
     return jpeg_metadata(data) if kind.format == "JPEG" else png_metadata(data)
 
 

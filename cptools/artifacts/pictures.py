@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cptools.artifacts.containers import one_line
+from cptools.artifacts.cores import cores
 from cptools.artifacts.errors import ArtifactError, SizesDiffer
 from cptools.artifacts.signatures import looks_like
 
@@ -144,17 +145,17 @@ def _decoded(
     This thread reads, a pool decodes (Pillow lets go of the interpreter's lock meanwhile); only a
     few batches are under way at a time, so memory stays bounded.
     """
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = cores()
     waiting: deque[Future[list[_Picture]]] = deque()
 
     def decode(batch: list[tuple[int, bytes]]) -> list[_Picture]:
         return [_Picture(row, *_decode(path, names[row], data, size)) for row, data in batch]
 
-    with ThreadPoolExecutor(threads or 1) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             for batch in _batches(files):
                 waiting.append(pool.submit(decode, batch))
-                if len(waiting) > 4 * (threads or 1):
+                if len(waiting) > 4 * threads:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()

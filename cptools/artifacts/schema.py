@@ -86,6 +86,11 @@ class Dataset:
         """Whether its labels say anything: images without labels are all of one class."""
         return self.classes != (UNLABELED,)
 
+    @property
+    def ids(self) -> Array:
+        """Of each training image, int64 (N,): its row in the dataset that it was chosen from."""
+        return np.arange(len(self.train_labels)) if self.train_index is None else self.train_index
+
     def arrays(self) -> dict[str, Array]:
         """The tensors by their names in the file."""
         optional = {

@@ -96,14 +96,14 @@ EncoderInput = Annotated[
         metavar="INPUT", help="Encoder: a file, or '-' for stdin (default).", show_default=False
     ),
 ]
-Epsilon = Annotated[
-    str,
-    typer.Option(
-        "--epsilon",
-        metavar="RADIUS",
-        help="L-infinity bound of the perturbation, for pixels in [0, 1].",
-    ),
-]
+
+
+def radius(text: str) -> Any:
+    """`--epsilon`, told by a text of the tool's own."""
+    return typer.Option("--epsilon", metavar="RADIUS", help=text)
+
+
+Epsilon = Annotated[str, radius("L-infinity bound of the perturbation, for pixels in [0, 1].")]
 
 # Input and output
 Output = Annotated[

@@ -227,11 +227,11 @@ def _next(artifact: "Artifact", name: str) -> str:
     return name
 
 
-def check_report_output(output: str | None) -> None:
-    """Make sure, before any work, that `deliver_report` can write to what `-o` said."""
+def check_text_output(output: str | None) -> None:
+    """Make sure, before any work, that a report or a list can be written to what was said."""
     from cptools.artifacts.atomic import check_writable
 
-    if output not in (None, "-"):
+    if output is not None:
         check_writable(output)
 
 

@@ -97,10 +97,8 @@ def verify(
     ] = None,
     epsilon: Annotated[
         str | None,
-        typer.Option(
-            "--epsilon",
-            metavar="RADIUS",
-            help="Bound of the noise of photographs. Default: what cp-protect recorded, or 8/255.",
+        opt.radius(
+            "Bound of the noise of photographs. Default: what cp-protect recorded, or 8/255."
         ),
     ] = None,
     jobs: opt.Jobs = None,

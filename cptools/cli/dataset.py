@@ -9,7 +9,14 @@ import typer
 
 from cptools.cli import _options as opt
 from cptools.cli._app import UsageError, Version, make_app, run, say, tool
-from cptools.cli._streams import check_apart, deliver, is_stdout, plan_output, resolve_input
+from cptools.cli._streams import (
+    check_apart,
+    check_text_output,
+    deliver,
+    is_stdout,
+    plan_output,
+    resolve_input,
+)
 from cptools.text import shown
 from cptools.workflows.datasets import (
     SOURCES,
@@ -195,8 +202,7 @@ def dataset(
     check_apart(output=target, export=export, names=names)
     if export is not None:
         _check_export(export)
-    if names is not None:
-        _check_names(names)
+    check_text_output(names)
     if is_source(path):
         made = make_dataset(path, options)
     else:
@@ -234,13 +240,6 @@ def _copy(
         raise UsageError(f"--copy needs a folder or archive of images, not {path}; use --export")
     num = copy_listed(path, folder, images, name=choice)
     say(f"copied {num} images to {folder}", quiet=quiet)
-
-
-def _check_names(path: str) -> None:
-    """Make sure, before any work, that the file of names can be written."""
-    from cptools.artifacts.atomic import check_writable
-
-    check_writable(path)
 
 
 def _check_export(path: Path) -> None:

@@ -11,7 +11,7 @@ from cptools.cli._app import UsageError, Version, end_dry_run, make_app, run, to
 from cptools.cli._progress import bar
 from cptools.cli._streams import (
     check_one_stdin,
-    check_report_output,
+    check_text_output,
     deliver,
     deliver_report,
     plan_output,
@@ -176,7 +176,7 @@ def _recommend(
         end_dry_run({"victim": alg, "epochs": settings["epochs"], "seed": seed})
     path = resolve_input(input, starts_chain=False, sources=(), quiet=quiet)
     check_one_stdin(input=path, trusted=trusted)
-    check_report_output(output)
+    check_text_output(output)
     reader = FileReader(path)
     clean = None if trusted is None else open_dataset(trusted)
     report = recommend(

@@ -71,11 +71,9 @@ def generate(
     ] = None,
     epsilon: Annotated[
         str | None,
-        typer.Option(
-            "--epsilon",
-            metavar="RADIUS",
-            help="L-infinity bound of the perturbation, for pixels in [0, 1]. Default: 8/255; 1 "
-            "of autoregressive and one-pixel, which bound something else.",
+        opt.radius(
+            "L-infinity bound of the perturbation, for pixels in [0, 1]. Default: 8/255; 1 "
+            "of autoregressive and one-pixel, which bound something else."
         ),
     ] = None,
     delta: Annotated[

@@ -108,11 +108,7 @@ def perturb(
     ] = None,
     epsilon: Annotated[
         str | None,
-        typer.Option(
-            "--epsilon",
-            metavar="RADIUS",
-            help="L-infinity bound of --noise, for pixels in [0, 1]. Default: 8/255.",
-        ),
+        opt.radius("L-infinity bound of --noise, for pixels in [0, 1]. Default: 8/255."),
     ] = None,
     fraction: Annotated[
         float,

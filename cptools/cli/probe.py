@@ -12,7 +12,7 @@ from cptools.cli._progress import bar
 from cptools.cli._streams import (
     check_apart,
     check_one_stdin,
-    check_report_output,
+    check_text_output,
     deliver_report,
     is_stdout,
     resolve_input,
@@ -159,7 +159,7 @@ def probe(
     from cptools.artifacts.schema import Artifact, Dataset, Encoder
     from cptools.artifacts.stream import open_artifact
 
-    check_report_output(output)
+    check_text_output(output)
     method = "audit" if audit else method
     names: tuple[str, ...] = ()
     artifact: Artifact

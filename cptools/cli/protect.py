@@ -72,11 +72,7 @@ def protect(
     ] = None,
     epsilon: Annotated[
         str | None,
-        typer.Option(
-            "--epsilon",
-            metavar="RADIUS",
-            help="L-infinity bound of the noise, for pixels in [0, 1]. Default: 8/255.",
-        ),
+        opt.radius("L-infinity bound of the noise, for pixels in [0, 1]. Default: 8/255."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Random seed of learning. Default: 0.")

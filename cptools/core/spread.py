@@ -111,6 +111,11 @@ def poison_pixels(pixels: Pixels, row: Field, scale: float, most: int) -> Pixels
     return poisoned
 
 
+def beyond_bound(counts: NDArray[np.int64], bound: int) -> tuple[int, ...]:
+    """Of what `distances` counted: within a bound, then one level beyond it, two, and so on."""
+    return (int(counts[: bound + 1].sum()), *counts[bound + 1 :].tolist())
+
+
 def distances(pixels: Pixels, others: Pixels) -> NDArray[np.int64]:
     """How many values are how many levels apart; int64 [1 + the largest distance]."""
     lines = max(1, _BLOCK // max(1, pixels[0].size))

@@ -69,9 +69,7 @@ def clean_rows(poisoned: "Dataset", clean: "Dataset") -> Any:
     if len(clean.train_images) == num and not is_told:
         return None
     if poisoned.train_index is not None:
-        ids = clean.train_index
-        if ids is None:
-            ids = np.arange(len(clean.train_images))
+        ids = clean.ids
         order = np.argsort(ids)
         rows = order[
             np.searchsorted(ids, poisoned.train_index, sorter=order).clip(max=len(ids) - 1)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import zip_longest
@@ -13,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cptools.text import shown
-from cptools.workflows.doors import check_path
-from cptools.workflows.pool import Pool, processes
+from cptools.workflows.originals import find_originals, photo_folder
+from cptools.workflows.pool import processes
 from cptools.workflows.progress import Progress, tracker
 
 if TYPE_CHECKING:
@@ -122,9 +119,7 @@ def compare(
 
     roots = check_photos(photos, protected)
     track = tracker(progress)
-    originals, copies = map(find_photographs, roots)
-    if not originals.names:
-        raise ValueError(f"{roots[0]} holds no JPEG, PNG or WebP files; give a folder that does")
+    originals, copies = find_originals(roots[0]), find_photographs(roots[1])
     records = read_records(roots[1])
     tasks = [
         (*roots, name, tuple(records.get(name, ())), epsilon)
@@ -132,7 +127,9 @@ def compare(
     ]
     with processes(jobs, most=len(tasks)) as pool:
         found = track(
-            _each(pool, tasks), total=len(tasks), describe=lambda one: shown(one.name) if one else "",
+            pool.in_order(pool.executor.submit(compare_file, *task) for task in tasks),
+            total=len(tasks),
+            describe=lambda one: shown(one.name) if one else "",
             label="comparing",
         )  # fmt: skip
         compared = [one for one in found if one is not None]
@@ -147,21 +144,7 @@ def check_photos(
     Raises:
         ValueError: one of them is no folder.
     """
-    roots = Path(check_path(photos, name="photos")), Path(check_path(protected, name="protected"))
-    for root in roots:
-        if not root.is_dir():
-            raise ValueError(f"{root} is not a folder; give one of photographs")
-    return roots
-
-
-def _each(pool: Pool, tasks: list[Any]) -> Iterator[Any]:
-    waiting: deque[Future[Any]] = deque()
-    for task in tasks:
-        waiting.append(pool.executor.submit(compare_file, *task))
-        while len(waiting) > 2 * pool.num or (waiting and waiting[0].done()):
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    return photo_folder(photos, name="photos"), photo_folder(protected, name="protected")
 
 
 def compare_file(
@@ -209,7 +192,7 @@ def _compared(
 
     from cptools.artifacts.errors import ArtifactError
     from cptools.artifacts.photographs import metadata
-    from cptools.core.spread import distances
+    from cptools.core.spread import beyond_bound, distances
 
     for what in ("format", "mode", "size", "orientation"):
         was, now = getattr(old.kind, what), getattr(new.kind, what)
@@ -225,7 +208,7 @@ def _compared(
     bound = int(radius * full)
     if len(apart) == 1:
         raise ArtifactError("is its original, without noise; protect it")
-    beyond = (int(apart[: bound + 1].sum()), *apart[bound + 1 :].tolist())
+    beyond = beyond_bound(apart, bound)
     most = len(apart) - 1
     if old.kind.is_lossless and most > bound:
         raise ArtifactError(f"is {most} levels from its original, epsilon allows {bound}")

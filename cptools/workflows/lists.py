@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from cptools.text import few
+from cptools.workflows.csv_files import write_csv
 from cptools.workflows.doors import naming
 from cptools.workflows.histories import entry, main_input
 
@@ -51,18 +52,13 @@ def write_scores(
         names: of their files, if they have any.
         path: the CSV file, or `-` for standard output.
     """
-    from cptools.artifacts.atomic import atomic_write
-
-    num = len(dataset.train_labels)
-    ids = range(num) if dataset.train_index is None else dataset.train_index.tolist()
+    ids = dataset.ids.tolist()
+    num = len(ids)
     classes = [dataset.classes[label] for label in dataset.train_labels]
     told = [f"{score:.4g}" for score in scores]
     suspects = [int(score >= 1) for score in scores]
     rows = zip(range(num), ids, names or [""] * num, classes, told, suspects, strict=True)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    with atomic_write(path) as stream:
-        stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
+    write_csv(path, COLUMNS, rows)
 
 
 def read_list(path: str, *, name: str) -> ImageList:
@@ -155,6 +151,22 @@ def listed(
     return found
 
 
+def _left(
+    images: ImageList,
+    names: tuple[str, ...],
+    ids: "Sequence[int]",
+    labels: "Sequence[str]",
+    *,
+    name: str,
+) -> "NDArray[np.bool_]":
+    """Which images are left by `drop` or `keep`; as `listed`, and `ValueError` if it is none."""
+    there = listed(images, names, ids, labels, name=name)
+    left = ~there if name == "drop" else there
+    if not left.any():
+        raise ValueError(f"`{name}`: {images.path} leaves no training image; give a shorter list")
+    return left
+
+
 def choose_listed(
     dataset: "Dataset", images: ImageList, names: tuple[str, ...], *, name: str
 ) -> "Dataset":
@@ -174,20 +186,15 @@ def choose_listed(
     from cptools.artifacts.history import dataset_digest
     from cptools.artifacts.schema import Input
 
-    index = dataset.train_index
-    ids = np.arange(len(dataset.train_labels)) if index is None else index
     labels = [dataset.classes[label] for label in dataset.train_labels]
-    there = listed(images, names, ids.tolist(), labels, name=name)
-    rows = np.flatnonzero(~there if name == "drop" else there)
-    if not len(rows):
-        raise ValueError(f"`{name}`: {images.path} leaves no training image; give a shorter list")
-    _log.info("%d of %d training images are left", len(rows), len(there))
+    left = _left(images, names, dataset.ids.tolist(), labels, name=name)
+    rows = np.flatnonzero(left)
+    _log.info("%d of %d training images are left", len(rows), len(left))
     kept = dataset.take(rows)
     lost = np.setdiff1d(dataset.train_labels, kept.train_labels)
     if len(lost):
         _log.warning("no training images are left of %s", few([dataset.classes[n] for n in lost]))
-    if index is None:
-        kept = replace(kept, train_index=rows)
+    kept = replace(kept, train_index=dataset.ids[rows])
     inputs = {**main_input(dataset_digest(dataset)), name: Input(images.digest)}
     return replace(kept, history=(*dataset.history, entry("cp-dataset", {}, inputs)))
 
@@ -218,10 +225,7 @@ def copy_listed(
     listing = list_images(path)
     files = listing.train
     labels = [listing.classes[label] for label in files.labels]
-    there = listed(images, files.names, range(len(labels)), labels, name=name)
-    left_out = there if name == "drop" else ~there
-    if left_out.all():
-        raise ValueError(f"`{name}`: {images.path} leaves no training image; give a shorter list")
-    gone = [one for one, out in zip(files.names, left_out, strict=True) if out]
+    left = _left(images, files.names, range(len(labels)), labels, name=name)
+    gone = [one for one, is_left in zip(files.names, left, strict=True) if not is_left]
     with naming("copy"):
         return copy_images(path, folder, gone)

@@ -4,10 +4,9 @@ A dataset holds no names, because names of photographs tell of their owner and d
 published. It knows its source, and listing that again takes no decoding.
 """
 
-import csv
-import io
 from typing import TYPE_CHECKING, Any
 
+from cptools.workflows.csv_files import write_csv
 from cptools.workflows.datasets import SOURCES, cache_folder, find_source
 from cptools.workflows.origins import check_source
 
@@ -110,15 +109,8 @@ def write_names(names: tuple[str, ...], dataset: "Dataset", path: "str | os.Path
     Raises:
         ValueError: there are no names.
     """
-    from cptools.artifacts.atomic import atomic_write
-
     if not names:
         raise ValueError(
             f"`names`: the images of {dataset.name} are not files of their own; leave it out"
         )
-    ids = range(len(names)) if dataset.train_index is None else dataset.train_index.tolist()
-    text = io.StringIO()
-    rows = zip(range(len(names)), ids, names, strict=True)
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    with atomic_write(path) as stream:
-        stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
+    write_csv(path, COLUMNS, zip(range(len(names)), dataset.ids.tolist(), names, strict=True))

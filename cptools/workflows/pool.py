@@ -3,11 +3,14 @@
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Result = TypeVar("Result")
 
 _large: AbstractContextManager[Any] = nullcontext()
 
@@ -23,6 +26,16 @@ class Pool(NamedTuple):
     executor: Executor
     num: int
 
+    def in_order(self, work: "Iterable[Future[Result]]") -> Iterator[Result]:
+        """The results of work in its order; it is begun a few at a time, as they are taken."""
+        waiting: deque[Future[Result]] = deque()
+        for future in work:
+            waiting.append(future)
+            while len(waiting) > 2 * self.num or (waiting and waiting[0].done()):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
 
 @contextmanager
 def processes(num: int | None, *, most: int) -> Iterator[Pool]:
@@ -35,7 +48,9 @@ def processes(num: int | None, *, most: int) -> Iterator[Pool]:
     Raises:
         RuntimeError: one of them ended before its work did.
     """
-    num = max(1, min(num or _cores(), most))
+    from cptools.artifacts.cores import cores
+
+    num = max(1, min(num or cores(), most))
     if num == 1:
         yield Pool(_Here(), 1)
         return
@@ -64,12 +79,6 @@ def processes(num: int | None, *, most: int) -> Iterator[Pool]:
 def one_large() -> AbstractContextManager[Any]:
     """For work that takes much memory: one process at a time does it."""
     return _large
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Here(Executor):

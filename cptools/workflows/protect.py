@@ -18,6 +18,7 @@ from cptools.workflows.doors import (
     check_path,
     read_epsilon,
 )
+from cptools.workflows.originals import find_originals, photo_folder
 from cptools.workflows.pool import Pool, ended, processes
 from cptools.workflows.progress import Progress, Track, tracker
 from cptools.workflows.protecting import (
@@ -117,8 +118,6 @@ def protect(
         ValueError: the folders, the delta or an argument are not as described.
         OSError: the output cannot be written.
     """
-    from cptools.artifacts.photo_folder import find_photographs
-
     track = tracker(progress)
     check_flag(strict, name="strict")
     if jobs is not None:
@@ -131,28 +130,25 @@ def protect(
     if delta is not None:
         check_artifact(delta, "delta", name="delta")
         check_delta(delta, **learning)
-    found = find_photographs(root)
-    if not found.names:
-        raise ValueError(f"{root} holds no JPEG, PNG or WebP files; give a folder that does")
+    found = find_originals(root)
     folder.mkdir(exist_ok=True)
     found = _apart(found, folder)
     for one in found.refused:
         _refuse(one.name, one.reason, strict=strict)
-    with processes(jobs, most=len(found.names)) as pool:
-        rows: dict[str, int] = {}
-        if delta is None:
+    rows: dict[str, int] = {}
+    if delta is None:
+        with processes(jobs, most=len(found.names)) as pool:
             delta, rows = _learn(root, found.names, pool, track, learning)
-            if learned is not None:
-                learned(delta)
-        result = Protected(delta, refused=found.refused, passed=found.passed)
-        work = _Work(root, folder, delta, quality, pool)
-        todo = [name for name in found.names if not work.is_done(name)]
-        kept = len(found.names) - len(todo)
-        if any(name.lower().endswith((".jpg", ".jpeg", ".jpe", ".jfif")) for name in todo):
-            _log.info(
-                "JPEG files are encoded anew at quality %d, colors at full resolution", quality
-            )
-        outcomes = work.outcomes(todo, rows)
+        if learned is not None:
+            learned(delta)
+    result = Protected(delta, refused=found.refused, passed=found.passed)
+    work = _Work(root, folder, delta, quality)
+    todo = [name for name in found.names if not work.is_done(name)]
+    kept = len(found.names) - len(todo)
+    if any(name.lower().endswith((".jpg", ".jpeg", ".jpe", ".jfif")) for name in todo):
+        _log.info("JPEG files are encoded anew at quality %d, colors at full resolution", quality)
+    with processes(jobs, most=len(todo)) as pool:
+        outcomes = work.outcomes(todo, rows, pool)
         described = track(
             outcomes, total=len(todo), describe=lambda o: shown(o.name), label="protecting"
         )
@@ -169,10 +165,8 @@ def check_folders(
     """
     from cptools.artifacts.photo_folder import is_within
 
-    root = Path(check_path(photos, name="photos"))
+    root = photo_folder(photos, name="photos")
     folder = os.path.realpath(check_path(output, name="output"))
-    if not root.is_dir():
-        raise ValueError(f"{root} is not a folder; give one of photographs")
     real = os.path.realpath(root)
     if is_within(folder, real) or is_within(real, folder):
         what = "are one folder" if folder == real else "lie in one another"
@@ -255,12 +249,11 @@ def _refuse(name: str, reason: str, *, strict: bool) -> None:
 class _Work:
     """Photographs of one folder, with one delta, into another folder."""
 
-    def __init__(self, root: Path, folder: Path, delta: "Delta", quality: int, pool: Pool) -> None:
+    def __init__(self, root: Path, folder: Path, delta: "Delta", quality: int) -> None:
         from cptools.artifacts.history import digest
         from cptools.artifacts.photo_folder import read_records, sha256
 
         self.root, self.folder, self.delta, self.quality = root, folder, delta, quality
-        self.pool = pool
         self.digest = digest(delta.arrays())
         self.origin = sha256(os.fsencode(os.path.realpath(root)))
         self.records = read_records(folder)
@@ -281,18 +274,14 @@ class _Work:
             return False
         return (status.st_size, status.st_mtime_ns) == (known.size, known.modified)
 
-    def outcomes(self, names: list[str], rows: dict[str, int]) -> Iterator[Outcome]:
+    def outcomes(self, names: list[str], rows: dict[str, int], pool: Pool) -> Iterator[Outcome]:
         """Protect photographs, a few at a time; in their order."""
-        waiting: deque[Future[Outcome]] = deque()
-        for name, row in self._rows(names, rows):
-            if isinstance(row, str):
-                waiting.append(ended(Outcome(name, refused=row)))
-            else:
-                waiting.append(self.pool.executor.submit(protect_file, self._task(name, row)))
-            while len(waiting) > 2 * self.pool.num or (waiting and waiting[0].done()):
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        return pool.in_order(
+            ended(Outcome(name, refused=row))
+            if isinstance(row, str)
+            else pool.executor.submit(protect_file, self._task(name, row))
+            for name, row in self._rows(names, rows, pool)
+        )
 
     def _task(self, name: str, row: int) -> Task:
         noise = self.delta.delta[row].astype("float32")
@@ -302,20 +291,22 @@ class _Work:
             self.quality, before,
         )  # fmt: skip
 
-    def _rows(self, names: list[str], rows: dict[str, int]) -> Iterator[tuple[str, int | str]]:
+    def _rows(
+        self, names: list[str], rows: dict[str, int], pool: Pool
+    ) -> Iterator[tuple[str, int | str]]:
         """The row of the delta for each photograph, or why it has none."""
         new = [name for name in names if name not in rows]
         yield from ((name, rows[name]) for name in names if name in rows)
         if self.delta.assigner is None:
             yield from ((name, row_of_class(name, self.delta.classes)) for name in new)
         elif new:  # or torch is imported for nothing
-            yield from self._assigned(new)
+            yield from self._assigned(new, pool)
 
-    def _assigned(self, names: list[str]) -> Iterator[tuple[str, int | str]]:
+    def _assigned(self, names: list[str], pool: Pool) -> Iterator[tuple[str, int | str]]:
         from cptools.workflows.assign import assigning
 
         assign = assigning(self.delta)
-        for batch in shrink(self.root, names, self.delta.delta.shape[-1], self.pool):
+        for batch in shrink(self.root, names, self.delta.delta.shape[-1], pool):
             yield from _rows_of(batch, assign)
 
 

@@ -177,7 +177,7 @@ def _protected(photo: Photograph, task: Task) -> tuple[bytes, tuple[int, ...]]:
     import numpy as np
 
     from cptools.artifacts.photographs import encode_photograph, read_photograph
-    from cptools.core.spread import distances
+    from cptools.core.spread import beyond_bound, distances
 
     pixels, bound = _noisy(photo, task, photo.kind.orientation)
     encoded = encode_photograph(photo, pixels, quality=task.quality)
@@ -188,8 +188,7 @@ def _protected(photo: Photograph, task: Task) -> tuple[bytes, tuple[int, ...]]:
         raise RuntimeError(f"{task.name} does not decode to what was written; report it")
     if photo.kind.is_lossless:
         return encoded, ()
-    within, beyond = apart[: bound + 1].sum(), apart[bound + 1 :]
-    return encoded, (int(within), *beyond.tolist())
+    return encoded, beyond_bound(apart, bound)
 
 
 def _noisy(photo: Photograph, task: Task, orientation: int) -> tuple[Any, int]:
